@@ -1,0 +1,77 @@
+//! Why a token is refused.
+
+use crate::UnixTime;
+
+/// Why a token is refused. `Display` is a sentence that fits RFC 6750's `error_description`: it has no quotes
+/// and no backslashes, and nothing that the sender wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// It is longer than [`MAX_TOKEN_BYTES`](crate::MAX_TOKEN_BYTES). Nothing of it was read.
+    #[error("The token is too long.")]
+    TooLong,
+    /// It is not three base64url parts, or the header is no JSON object that a token can have
+    /// (RFC 7515 section 7.1).
+    #[error("The token is not a signed token of this store.")]
+    Malformed,
+    /// The header's `typ` is not `at+jwt` (RFC 9068 section 4).
+    #[error("The token is of another type than an access token.")]
+    Type,
+    /// The header's `alg` is not the one of our keys: `none`, `HS256` and all others (RFC 8725 section 3.1).
+    #[error("The token is signed with an algorithm that is not accepted here.")]
+    Algorithm,
+    /// The header says `crit`: it needs an extension, of which we have none (RFC 7515 section 4.1.11).
+    #[error("The token needs an extension that is not known here.")]
+    Critical,
+    /// The header brings its own key or says where to get it: `jwk`, `jku`, `x5c` or `x5u`
+    /// (RFC 8725 section 3.10).
+    #[error("The token brings a key of its own, which is not accepted.")]
+    EmbeddedKey,
+    /// The header has no `kid`, or one that is not among the keys.
+    #[error("The token is signed with a key that is not known here, or no longer.")]
+    UnknownKey,
+    /// The signature is not one of that key over this token.
+    #[error("The signature of the token is wrong.")]
+    Signature,
+    /// The payload is not a JSON object, or a required claim is missing, empty, doubled or of the wrong type
+    /// (RFC 9068 section 2.2).
+    #[error("The token lacks a required claim, or has one of the wrong type.")]
+    Claims,
+    /// It was made by another authority.
+    #[error("The token was made by another store.")]
+    Issuer,
+    /// It is for another repo or another gate, or for more than one.
+    #[error("The token is for another repository.")]
+    Audience,
+    /// It is no longer valid.
+    #[error("The token expired at {at}.")]
+    Expired {
+        /// When it expired, the leeway not counted in.
+        at: UnixTime,
+    },
+    /// It is not valid yet (`nbf`).
+    #[error("The token is only valid from {from} on. Is the clock of this server right?")]
+    NotYetValid {
+        /// From when on it is valid, the leeway not counted in.
+        from: UnixTime,
+    },
+    /// It says that it was made in the future (`iat`): one of the clocks is wrong.
+    #[error("The token was made in the future, at {at}. Is the clock of this server right?")]
+    IssuedInFuture {
+        /// When it says it was made.
+        at: UnixTime,
+    },
+    /// It was valid, and was revoked.
+    #[error("The token was revoked.")]
+    Revoked,
+    /// It is not the secret of any access token.
+    #[error("The access token is not known here.")]
+    UnknownSecret,
+}
+
+impl VerifyError {
+    /// The sentence for a person, as for RFC 6750's `error_description`.
+    #[must_use]
+    pub fn description(&self) -> String {
+        self.to_string()
+    }
+}
