@@ -22,17 +22,27 @@ def app_ref(app: str, branch: str = BRANCH) -> str:
     return f"app/{app}/{arch()}/{branch}"
 
 
+def tool_environment(home: Path) -> dict[str, str]:
+    """The tools keep caches below HOME; the HOME of whoever runs the tests stays as it is."""
+    return {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+
+
 class Repo:
     """A repository in `path`, and the folders that it is built from in `path`.build."""
 
     def __init__(self, path: Path):
         self.path = path
         self.build = path.with_name(path.name + ".build")
-        self.build.mkdir(parents=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The tools keep caches below HOME; the person's own HOME stays as it is.
-        self.env = {**os.environ, "HOME": str(self.build), "XDG_CACHE_HOME": str(self.build / "cache")}
-        self._run("ostree", "init", f"--repo={path}", "--mode=archive-z2")
+        self.build.mkdir(parents=True, exist_ok=True)
+        self.env = tool_environment(self.build)
+        if not path.exists():
+            self._run("ostree", "init", f"--repo={path}", "--mode=archive-z2")
+
+    def copy_to(self, path: Path) -> "Repo":
+        """The same repository at another place, with what it is built from."""
+        shutil.copytree(self.path, path, symlinks=True)
+        shutil.copytree(self.build, path.with_name(path.name + ".build"), symlinks=True)
+        return Repo(path)
 
     def _run(self, *argv: str) -> str:
         done = subprocess.run(argv, env=self.env, capture_output=True, text=True)
