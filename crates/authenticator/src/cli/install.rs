@@ -1,0 +1,87 @@
+//! `install`: the files that make the session bus start this program.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use super::{Failure, surroundings};
+
+const BUS_SERVICE: &str = include_str!("../../data/org.flatpass.Authenticator.service");
+const SYSTEMD_UNIT: &str = include_str!("../../data/flatpass-authenticator.service");
+/// The program's place in the files as they are shipped.
+const SHIPPED_PROGRAM: &str = "/usr/bin/flatpass-authenticator";
+
+/// Make the session bus start this program when Flatpak asks for it.
+///
+/// A distribution's package does this already; it is for a copy that you built or downloaded. Two small files are
+/// written: dbus-1/services/org.flatpass.Authenticator.service and systemd/user/flatpass-authenticator.service.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// Write below DIR/share, for all users (default: your own data folder, for you alone)
+    #[arg(long, value_name = "DIR")]
+    prefix: Option<PathBuf>,
+    /// Remove the files again
+    #[arg(long)]
+    remove: bool,
+}
+
+impl Install {
+    /// Writes or removes the files.
+    ///
+    /// # Errors
+    /// If the folders are not writable.
+    pub fn run(self) -> Result<(), Failure> {
+        let folder = match (self.prefix, env::var_os("XDG_DATA_HOME").map(PathBuf::from)) {
+            (Some(prefix), _) => prefix.join("share"),
+            (None, Some(data)) if data.is_absolute() => data,
+            (None, _) => surroundings::home()?.join(".local/share"),
+        };
+        let program = env::current_exe().context("Cannot find out where this program is")?;
+        let Some(program) = program.to_str().filter(|path| is_plain(path)) else {
+            return Err(anyhow::anyhow!(
+                "This program's path has characters that a service file cannot have. Move it, then try again."
+            )
+            .into());
+        };
+        for (below, shipped) in [
+            ("dbus-1/services/org.flatpass.Authenticator.service", BUS_SERVICE),
+            ("systemd/user/flatpass-authenticator.service", SYSTEMD_UNIT),
+        ] {
+            let path = folder.join(below);
+            if self.remove {
+                remove(&path)?;
+            } else {
+                write(&path, &shipped.replace(SHIPPED_PROGRAM, program))?;
+            }
+        }
+        if !self.remove {
+            println!("If you use systemd, run `systemctl --user daemon-reload` now, or log in again.");
+        }
+        Ok(())
+    }
+}
+
+/// Neither D-Bus nor systemd would take anything in this path for something else.
+fn is_plain(path: &str) -> bool {
+    path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte))
+}
+
+fn write(path: &Path, body: &str) -> anyhow::Result<()> {
+    let Some(folder) = path.parent() else { bail!("{} has no folder", path.display()) };
+    fs::create_dir_all(folder).with_context(|| format!("Cannot make {}", folder.display()))?;
+    fs::write(path, body).with_context(|| format!("Cannot write {}", path.display()))?;
+    println!("Wrote {}", path.display());
+    Ok(())
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => println!("Removed {}", path.display()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("Cannot remove {}", path.display())),
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! The command line: what a person or the session bus can start.
+//!
+//! Exit codes: 0 done, 1 failed (a sentence on standard error says why and what to do), 2 wrong arguments,
+//! 3 the person cancelled.
+
+pub mod browser;
+pub mod flatpakrepo;
+pub mod install;
+pub mod login;
+pub mod logout;
+pub mod remote_add;
+pub mod serve;
+pub mod status;
+pub mod surroundings;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+
+/// Lets Flatpak install apps that need a sign-in or were bought.
+///
+/// Flatpak starts this by itself when a remote asks for it; you are then shown the store's page in your browser, and
+/// nothing more is needed. The commands here are for signing in ahead of time (before an unattended update, say),
+/// signing out, and adding a store's remote.
+#[derive(Debug, Parser)]
+#[command(name = "flatpass-authenticator", version, after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Say more about what happens, on standard error.
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "Examples:
+  Add a store's remote and install an app from it:
+    flatpass-authenticator remote-add --user https://shop.example/apps.flatpakrepo
+    flatpak install --user apps org.example.App
+  Sign in, so that updates at night need nobody:
+    flatpass-authenticator login https://shop.example/
+
+Environment:
+  BROWSER               the program that shows web pages
+  FLATPASS_CA_FILE      a PEM file with more trusted certificate authorities
+  FLATPASS_CREDENTIALS  where sign-ins are kept: auto (the keyring, or a file where there is none), file,
+                        or secret-service
+  XDG_STATE_HOME        sign-ins are recorded in its folder flatpass (default ~/.local/state)";
+
+// `bridge`, `run` and `peers` will stand here.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer Flatpak on the session bus (what happens without a command)
+    Serve(serve::Serve),
+    /// Sign in to a store, or as somebody else
+    Login(login::Login),
+    /// Sign out of a store, here and there
+    Logout(logout::Logout),
+    /// Show where you are signed in
+    Status(status::Status),
+    /// Add a store's remote to Flatpak
+    RemoteAdd(remote_add::RemoteAdd),
+    /// Make the session bus start this program when Flatpak asks for it
+    Install(install::Install),
+}
+
+/// The address of a store, as an argument.
+#[derive(Debug, Clone, Args)]
+pub struct StoreArgument {
+    /// The store's address, such as https://shop.example/
+    #[arg(value_name = "URL")]
+    url: String,
+}
+
+/// How a command failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The person said no.
+    Cancelled,
+    /// Anything else, as a sentence.
+    Error(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+/// Runs the command and gives the exit code.
+#[must_use]
+pub fn run(arguments: Arguments) -> ExitCode {
+    let level = if arguments.verbose { LevelFilter::DEBUG } else { LevelFilter::WARN };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(dispatch(arguments.command));
+            // A keyring that does not answer must not keep the process.
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Cancelled) => {
+            eprintln!("Cancelled; nothing was changed.");
+            ExitCode::from(3)
+        }
+        Err(Failure::Error(error)) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(command: Option<Command>) -> Result<(), Failure> {
+    match command {
+        None => Box::pin(serve::Serve::default().run()).await,
+        Some(Command::Serve(command)) => Box::pin(command.run()).await,
+        Some(Command::Login(command)) => Box::pin(command.run()).await,
+        Some(Command::Logout(command)) => Box::pin(command.run()).await,
+        Some(Command::Status(command)) => Box::pin(command.run()).await,
+        Some(Command::RemoteAdd(command)) => Box::pin(command.run()).await,
+        Some(Command::Install(command)) => command.run(),
+    }
+}

@@ -1,0 +1,38 @@
+//! `serve`: the D-Bus service.
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use zbus::connection::Builder;
+
+use super::{Failure, surroundings};
+use crate::dbus::service::{Service, ServiceError};
+
+/// Answer Flatpak on the session bus.
+#[derive(Debug, Default, Args)]
+pub struct Serve {
+    /// Take the place of an authenticator that is running
+    #[arg(long)]
+    replace: bool,
+}
+
+impl Serve {
+    /// Serves until SIGTERM or SIGINT, or until another authenticator takes the name.
+    ///
+    /// # Errors
+    /// If there is no session bus, or the name is taken.
+    pub async fn run(self) -> Result<(), Failure> {
+        let sessions = surroundings::sessions()?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let bus = Builder::session().map_err(ServiceError::from)?;
+        let mut service = Service::start(bus, sessions, self.replace).await?;
+        tracing::info!("serving");
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("told to end"),
+            _ = interrupt.recv() => tracing::info!("interrupted"),
+            () = service.replaced() => tracing::info!("replaced"),
+        }
+        service.stop().await;
+        Ok(())
+    }
+}

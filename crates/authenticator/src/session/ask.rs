@@ -1,0 +1,279 @@
+//! A request for tokens, from Flatpak's arguments to Flatpak's answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use flatpass_token::RefName;
+
+use super::Session;
+use super::flow::{Interaction, Offered};
+use super::refusal::{Ended, Refusal};
+use crate::authority::address::RepoUrl;
+use crate::authority::error::{AuthorityError, shown};
+use crate::authority::ref_tokens::{DeniedRef, Reason, RefTokens, WantedRef};
+use crate::webflow::Wanted;
+
+/// Flatpak's token type for "the repo refused what I had": `G_MAXINT32` in `flatpak-transaction.c`.
+pub const TOKEN_WAS_REFUSED: i32 = i32::MAX;
+/// The most refs of one request.
+pub const MAX_REFS: usize = 10_000;
+/// The most apps that one web flow names, and the most bytes of their refs: they stand in an address.
+const MAX_OFFERED: usize = 40;
+const MAX_OFFERED_BYTES: usize = 4096;
+/// The most web flows for one request.
+const MAX_ROUNDS: usize = 8;
+
+/// A ref that Flatpak wants a token for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedRef {
+    wanted: WantedRef,
+    /// What we gave for it (or nothing) was refused: an answer from memory would be refused again.
+    fresh: bool,
+}
+
+impl AskedRef {
+    /// Reads one item of Flatpak's `refs` argument.
+    ///
+    /// # Errors
+    /// [`Refusal::BadRef`].
+    pub fn new(name: &str, commit: &str, token_type: i32) -> Result<Self, Refusal> {
+        if RefName::parse(name).is_err() {
+            return Err(Refusal::BadRef { name: shown(name) });
+        }
+        let is_checksum = commit.len() == 64 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let fresh = token_type == TOKEN_WAS_REFUSED;
+        let wanted = WantedRef {
+            name: name.to_owned(),
+            commit: is_checksum.then(|| commit.to_owned()),
+            token_type: (!fresh).then_some(token_type),
+        };
+        Ok(Self { wanted, fresh })
+    }
+}
+
+/// A whole request.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The repo, without user and password.
+    pub repo: RepoUrl,
+    /// Its refs.
+    pub refs: Vec<AskedRef>,
+    /// Whether a person may be shown a web page.
+    pub interactive: bool,
+}
+
+/// Tokens with the refs they are for; the empty token is for refs that need none.
+pub type Tokens = BTreeMap<String, Vec<String>>;
+
+impl Session {
+    /// Gets a token for every ref, with as many web flows as it takes (normally none or one).
+    ///
+    /// # Errors
+    /// [`Ended`]: then there is no token for any ref.
+    pub async fn tokens(self: &Arc<Self>, ask: &Ask, client: &impl Interaction) -> Result<Tokens, Ended> {
+        let mut offered = Offered::new();
+        let mut fresh = true;
+        for _ in 0..MAX_ROUNDS {
+            let (tokens, denied) = self.look_up(ask, fresh).await?;
+            fresh = false;
+            let Some(first) = denied.first() else { return Ok(tokens) };
+            if let Some(hopeless) = denied.iter().find(|denied| !is_solvable(denied)) {
+                return Err(denial(hopeless, &denied).into());
+            }
+            if !ask.interactive {
+                return Err(self.do_first(&denied).into());
+            }
+            let key = |denied: &DeniedRef| (ask.repo.clone(), app_of(denied).to_owned());
+            if let Some(again) = denied.iter().find(|denied| offered.contains(&key(denied))) {
+                return Err(denial(again, &denied).into());
+            }
+            tracing::debug!(first = %first.name, count = denied.len(), "a web flow is needed");
+            let wanted = Wanted { repo: ask.repo.clone(), refs: to_offer(&denied) };
+            let names: BTreeSet<&String> = wanted.refs.iter().collect();
+            let offering: Offered =
+                denied.iter().filter(|denied| names.contains(&denied.name)).map(key).collect();
+            offered.extend(Box::pin(self.web_flow(Some(wanted), offering, client)).await?);
+        }
+        Err(Refusal::WebFlow {
+            message: "Too many sign-ins for one request. Try again with fewer apps.".to_owned(),
+        }
+        .into())
+    }
+
+    /// Answers from memory, and asks the authority once for the rest. One question at a time: who asks for the same
+    /// at the same time finds the answer in memory.
+    async fn look_up(self: &Arc<Self>, ask: &Ask, fresh: bool) -> Result<(Tokens, Vec<DeniedRef>), Ended> {
+        let _turn = self.asking.lock().await;
+        self.notice_sign_in().await?;
+        let now = self.environment.now();
+        let mut tokens = Tokens::new();
+        let mut missing: BTreeMap<&str, &WantedRef> = BTreeMap::new();
+        {
+            let mut cache = self.cache();
+            let mut seen = BTreeSet::new();
+            for asked in &ask.refs {
+                let name = asked.wanted.name.as_str();
+                if !seen.insert(name) {
+                    continue;
+                }
+                if asked.fresh && fresh {
+                    cache.forget(&ask.repo, name);
+                }
+                match cache.get(&ask.repo, name, now) {
+                    Some(token) => tokens.entry(token.to_owned()).or_default().push(name.to_owned()),
+                    None => {
+                        missing.insert(name, &asked.wanted);
+                    }
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok((tokens, Vec::new()));
+        }
+        let wanted: Vec<WantedRef> = missing.into_values().cloned().collect();
+        let answer = self.ask_authority(ask, &wanted).await?;
+        self.cache().put(&ask.repo, &answer, now);
+        for granted in answer.granted {
+            tokens.entry(granted.token.expose().to_owned()).or_default().extend(granted.refs);
+        }
+        if !answer.open.is_empty() {
+            tokens.entry(String::new()).or_default().extend(answer.open);
+        }
+        Ok((tokens, answer.denied))
+    }
+
+    async fn ask_authority(self: &Arc<Self>, ask: &Ask, wanted: &[WantedRef]) -> Result<RefTokens, Ended> {
+        let mut access = self.access(ask.interactive, None).await?;
+        let mut tried_again = false;
+        loop {
+            let now = self.environment.now();
+            match self.authority.ref_tokens(access.as_ref(), &ask.repo, wanted, now).await {
+                Err(AuthorityError::InvalidAccessToken { .. }) if access.is_some() && !tried_again => {
+                    tried_again = true;
+                    access = self.access(ask.interactive, access.as_ref()).await?;
+                }
+                answer => return Ok(answer?),
+            }
+        }
+    }
+
+    /// What the person must do first, when nobody may be asked now.
+    fn do_first(&self, denied: &[DeniedRef]) -> Refusal {
+        let url = self.authority.url().to_string();
+        match denied.iter().find(|denied| denied.reason == Reason::PurchaseRequired) {
+            Some(unpaid) if denied.iter().all(|denied| denied.reason == Reason::PurchaseRequired) => {
+                Refusal::BuyFirst { message: message_of(unpaid), url: unpaid.url.clone().unwrap_or(url) }
+            }
+            _ => Refusal::SignInFirst { url },
+        }
+    }
+}
+
+/// Whether a web page could change it.
+fn is_solvable(denied: &DeniedRef) -> bool {
+    matches!(denied.reason, Reason::SignInRequired | Reason::PurchaseRequired)
+}
+
+/// What a person would buy: the app, or the ref itself.
+fn app_of(denied: &DeniedRef) -> &str {
+    denied.app.as_deref().unwrap_or(&denied.name)
+}
+
+fn message_of(denied: &DeniedRef) -> String {
+    denied.message.clone().unwrap_or_else(|| {
+        let app = shown(app_of(denied));
+        match denied.reason {
+            Reason::SignInRequired => format!("{app} needs a sign-in."),
+            Reason::PurchaseRequired => format!("{app} must be bought."),
+            Reason::NotFound => format!("The store does not have {app}."),
+            Reason::AccountDisabled => "Your account at this store is closed.".to_owned(),
+            Reason::Other => format!("The store gives you no access to {app}."),
+        }
+    })
+}
+
+/// The refusal for `denied`, which stands for all of them.
+fn denial(denied: &DeniedRef, all: &[DeniedRef]) -> Refusal {
+    let apps: BTreeSet<&str> = all.iter().map(app_of).collect();
+    let mut message = message_of(denied);
+    if apps.len() > 1 {
+        message.push_str(&format!(" (And {} more.)", apps.len() - 1));
+    }
+    Refusal::Denied { message }
+}
+
+/// One ref for each app, the app's own before its extensions; no more than fit into an address.
+fn to_offer(denied: &[DeniedRef]) -> Vec<String> {
+    let mut by_app: BTreeMap<&str, &str> = BTreeMap::new();
+    for item in denied {
+        let name = item.name.as_str();
+        let best = by_app.entry(app_of(item)).or_insert(name);
+        if rank(name) < rank(best) {
+            *best = name;
+        }
+    }
+    let mut bytes = 0;
+    by_app
+        .into_values()
+        .take(MAX_OFFERED)
+        .take_while(|name| {
+            bytes += name.len();
+            bytes <= MAX_OFFERED_BYTES
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Apps before runtimes, short names before long ones.
+fn rank(name: &str) -> (bool, usize) {
+    (!name.starts_with("app/"), name.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn denied(name: &str, app: Option<&str>) -> DeniedRef {
+        DeniedRef {
+            name: name.to_owned(),
+            reason: Reason::PurchaseRequired,
+            app: app.map(str::to_owned),
+            message: None,
+            url: None,
+        }
+    }
+
+    #[test]
+    fn an_app_with_its_extensions_is_offered_once() {
+        let all = [
+            denied("runtime/org.test.Paid.Locale/x86_64/stable", Some("org.test.Paid")),
+            denied("app/org.test.Paid/x86_64/stable", Some("org.test.Paid")),
+            denied("runtime/org.test.Other.Locale/x86_64/stable", Some("org.test.Other")),
+            denied("app/org.test.Third/x86_64/stable", None),
+        ];
+        assert_eq!(
+            to_offer(&all),
+            [
+                "app/org.test.Third/x86_64/stable",
+                "runtime/org.test.Other.Locale/x86_64/stable",
+                "app/org.test.Paid/x86_64/stable",
+            ]
+        );
+        let many: Vec<DeniedRef> =
+            (0..1000).map(|n| denied(&format!("app/org.test.App{n:04}/x86_64/stable"), None)).collect();
+        assert_eq!(to_offer(&many).len(), MAX_OFFERED);
+    }
+
+    #[test]
+    fn a_ref_or_commit_that_is_none_is_not_sent() {
+        assert!(AskedRef::new("app/../x/y", "", 2).is_err());
+        assert!(AskedRef::new("", "", 2).is_err());
+        let asked = AskedRef::new("app/org.test.Paid/x86_64/stable", "", TOKEN_WAS_REFUSED).expect("valid");
+        assert!(asked.fresh);
+        assert_eq!((asked.wanted.commit, asked.wanted.token_type), (None, None));
+        let asked = AskedRef::new("app/org.test.Paid/x86_64/stable", &"a".repeat(64), 2).expect("valid");
+        assert!(!asked.fresh);
+        assert_eq!(asked.wanted.token_type, Some(2));
+        assert!(asked.wanted.commit.is_some());
+    }
+}

@@ -1,0 +1,106 @@
+//! Ref tokens in memory, until shortly before they expire.
+
+use std::collections::HashMap;
+
+use flatpass_token::UnixTime;
+
+use crate::authority::address::RepoUrl;
+use crate::authority::ref_tokens::RefTokens;
+
+/// The most refs that are remembered for one authority.
+const MAX_ENTRIES: usize = 8192;
+/// How long "needs no token" is remembered, in seconds.
+const OPEN_SECONDS: i64 = 300;
+/// A token is not given out any more when it has less than this left, in seconds: a download takes time. Of
+/// short-lived tokens a fifth is kept back.
+const MARGIN_SECONDS: i64 = 300;
+
+/// Tokens of one sign-in at one authority, by repo and ref.
+#[derive(Debug, Default)]
+pub struct TokenCache {
+    entries: HashMap<(RepoUrl, String), Entry>,
+}
+
+struct Entry {
+    token: String,
+    until: UnixTime,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry").field("until", &self.until.0).finish_non_exhaustive()
+    }
+}
+
+impl TokenCache {
+    /// The token for a ref (empty: it needs none), if one is known that is good for some time yet.
+    #[must_use]
+    pub fn get(&self, repo: &RepoUrl, name: &str, now: UnixTime) -> Option<&str> {
+        let entry = self.entries.get(&(repo.clone(), name.to_owned()))?;
+        (now.0 < entry.until.0).then_some(entry.token.as_str())
+    }
+
+    /// Remembers an answer to a question that was asked at `asked`.
+    pub fn put(&mut self, repo: &RepoUrl, answer: &RefTokens, asked: UnixTime) {
+        self.entries.retain(|_, entry| asked.0 < entry.until.0);
+        let new: usize =
+            answer.open.len() + answer.granted.iter().map(|granted| granted.refs.len()).sum::<usize>();
+        if self.entries.len() + new > MAX_ENTRIES {
+            self.entries.clear();
+        }
+        for granted in &answer.granted {
+            let margin = MARGIN_SECONDS.min(granted.expires_in / 5);
+            let until = UnixTime(asked.0.saturating_add(granted.expires_in - margin));
+            for name in &granted.refs {
+                let token = granted.token.expose().to_owned();
+                self.entries.insert((repo.clone(), name.clone()), Entry { token, until });
+            }
+        }
+        for name in &answer.open {
+            let until = UnixTime(asked.0.saturating_add(OPEN_SECONDS));
+            self.entries.insert((repo.clone(), name.clone()), Entry { token: String::new(), until });
+        }
+    }
+
+    /// Forgets one ref.
+    pub fn forget(&mut self, repo: &RepoUrl, name: &str) {
+        self.entries.remove(&(repo.clone(), name.to_owned()));
+    }
+
+    /// Forgets everything: the account has changed.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::ref_tokens::GrantedToken;
+    use crate::secret::SecretText;
+
+    #[test]
+    fn a_token_is_given_out_again_until_shortly_before_it_expires() {
+        let repo = RepoUrl::parse("https://shop.example/repo/apps").expect("valid");
+        let other = RepoUrl::parse("https://shop.example/repo/other").expect("valid");
+        let mut cache = TokenCache::default();
+        let answer = RefTokens {
+            granted: vec![GrantedToken {
+                token: SecretText::new("t".to_owned()),
+                expires_in: 3600,
+                refs: vec!["app/a/x/s".to_owned()],
+            }],
+            open: vec!["app/b/x/s".to_owned()],
+            denied: Vec::new(),
+        };
+        cache.put(&repo, &answer, UnixTime(1000));
+        assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000)), Some("t"));
+        assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000 + 3299)), Some("t"));
+        assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000 + 3300)), None);
+        assert_eq!(cache.get(&other, "app/a/x/s", UnixTime(1000)), None, "a token is for one repo");
+        assert_eq!(cache.get(&repo, "app/b/x/s", UnixTime(1299)), Some(""));
+        assert_eq!(cache.get(&repo, "app/b/x/s", UnixTime(1300)), None);
+        cache.clear();
+        assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000)), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! Why a request for tokens ends without them. `Display` is the only text of ours that a person sees.
+
+use thiserror::Error;
+
+use crate::authority::address::{AuthorityUrlError, RepoUrlError};
+use crate::authority::error::AuthorityError;
+use crate::credentials::CredentialError;
+use crate::webflow::WebFlowError;
+
+/// FLATPAK_ERROR_AUTHENTICATION_FAILED in Flatpak's `flatpak-error.h`.
+const AUTHENTICATION_FAILED: i32 = 23;
+/// FLATPAK_ERROR_NOT_AUTHORIZED in Flatpak's `flatpak-error.h`.
+const NOT_AUTHORIZED: i32 = 24;
+
+/// How a request ends, if not with tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The person said no.
+    Cancelled,
+    /// It cannot be done.
+    Refused(Refusal),
+}
+
+/// Why it cannot be done.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The remote's configuration has no `url` option.
+    #[error(
+        "The remote {remote} does not say which store it belongs to. Run `flatpak remote-modify --authenticator-option=url=ADDRESS {remote}` with the store's address."
+    )]
+    NoAuthority {
+        /// The remote's name.
+        remote: String,
+    },
+    /// The `url` option is not an authority's address.
+    #[error("The authenticator option `url` of the remote {remote} is not right: {error}.")]
+    AuthorityUrl {
+        /// The remote's name.
+        remote: String,
+        /// What is wrong.
+        error: AuthorityUrlError,
+    },
+    /// The remote's own address may not get a token.
+    #[error("Cannot get tokens for the remote {remote}: {error}.")]
+    RepoUrl {
+        /// The remote's name.
+        remote: String,
+        /// What is wrong.
+        error: RepoUrlError,
+    },
+    /// Not a ref as Flatpak writes it.
+    #[error("\u{201c}{name}\u{201d} is not the name of an app or runtime, so no token can be had for it.")]
+    BadRef {
+        /// What was given, shortened.
+        name: String,
+    },
+    /// More refs than any transaction has.
+    #[error("Too many apps at once ({count}). Install them in several steps.")]
+    TooManyRefs {
+        /// How many.
+        count: usize,
+    },
+    /// Somebody must sign in, and nobody may be asked.
+    #[error("Sign in first: run `flatpass-authenticator login {url}`, then try again.")]
+    SignInFirst {
+        /// The authority's address.
+        url: String,
+    },
+    /// Something must be bought, and nobody may be asked.
+    #[error("{message} Buy it first at {url}, then try again.")]
+    BuyFirst {
+        /// The authority's sentence.
+        message: String,
+        /// Its page about the app, or its own.
+        url: String,
+    },
+    /// The authority says no, and a web page would not change that (or has not).
+    #[error("{message}")]
+    Denied {
+        /// The authority's sentence.
+        message: String,
+    },
+    /// The authority failed.
+    #[error("{0}")]
+    Authority(#[from] AuthorityError),
+    /// The sign-in could not be read or written.
+    #[error("{0}")]
+    Credential(#[from] CredentialError),
+    /// The web flow failed.
+    #[error("{message}")]
+    WebFlow {
+        /// What went wrong.
+        message: String,
+    },
+    /// Nobody finished the web flow.
+    #[error("The sign-in at {host} was not finished within {minutes} minutes. Try again.")]
+    WebFlowTimedOut {
+        /// The authority's host.
+        host: String,
+        /// The limit.
+        minutes: u64,
+    },
+    /// The service is being stopped or replaced.
+    #[error("The authenticator was stopped before it was done. Try again.")]
+    Stopping,
+}
+
+impl Refusal {
+    /// The FlatpakError code that goes with it, for programs; `None` for faults that are nobody's permission.
+    #[must_use]
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Self::SignInFirst { .. }
+            | Self::WebFlow { .. }
+            | Self::WebFlowTimedOut { .. }
+            | Self::Authority(
+                AuthorityError::InvalidAccessToken { .. } | AuthorityError::InvalidGrant { .. },
+            ) => Some(AUTHENTICATION_FAILED),
+            Self::BuyFirst { .. }
+            | Self::Denied { .. }
+            | Self::RepoUrl { .. }
+            | Self::Authority(AuthorityError::UnknownRepo { .. }) => Some(NOT_AUTHORIZED),
+            _ => None,
+        }
+    }
+}
+
+impl From<AuthorityError> for Ended {
+    fn from(error: AuthorityError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<CredentialError> for Ended {
+    fn from(error: CredentialError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<Refusal> for Ended {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<WebFlowError> for Ended {
+    fn from(error: WebFlowError) -> Self {
+        match error {
+            WebFlowError::Denied => Self::Cancelled,
+            other => Self::Refused(Refusal::WebFlow { message: other.to_string() }),
+        }
+    }
+}
