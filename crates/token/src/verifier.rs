@@ -146,6 +146,12 @@ impl Verifier {
         Ok(Arc::clone(known))
     }
 
+    /// How many verified tokens are remembered at the moment.
+    #[must_use]
+    pub fn cached_tokens(&self) -> usize {
+        self.cache.len()
+    }
+
     /// What does not depend on the moment.
     fn verify_signature_and_claims(&self, token: &str) -> Result<VerifiedToken, VerifyError> {
         let token = UnverifiedToken::parse(token)?;
