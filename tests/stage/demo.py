@@ -27,10 +27,9 @@ def must(true: bool, otherwise: str) -> None:
         raise SystemExit(f"The story went wrong: {otherwise}")
 
 
-def story(folder: Path, people: list[Person]) -> Store:
+def story(folder: Path, store: Store, people: list[Person]) -> None:
     tell("1. A publisher makes a repository with flatpak's own tools: a runtime, a free app, a paid app with its .Locale.")
     repo = small_repo(folder / "repo")
-    store = Store(folder / "store", programs(), name="Demo shop")
     repo.name_authenticator(store.url)
     show(repo.ostree("refs"))
 
@@ -87,7 +86,6 @@ def story(folder: Path, people: list[Person]) -> Store:
     status, _, body = store.get(f"repo/apps/objects/{commit[:2]}/{commit[2:]}.commit")
     show(f"$ curl …/objects/{commit[:2]}/….commit\n{status} {body.decode()}")
     must(status == 401, "the gate served a paid commit without a token")
-    return store
 
 
 def stay(store: Store, folder: Path) -> None:
@@ -112,17 +110,16 @@ def main() -> None:
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="flatpass-demo-"))
     people: list[Person] = []
-    store = None
+    store = Store(folder / "store", programs(), name="Demo shop")
     try:
-        store = story(folder, people)
+        story(folder, store, people)
         tell(f"That was the story, in {time.monotonic() - began:.0f} seconds.")
         if "--stay" in sys.argv:
             stay(store, folder)
     finally:
         for person in people:
             person.leave()
-        if store is not None:
-            store.stop()
+        store.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
