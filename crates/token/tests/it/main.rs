@@ -1,0 +1,12 @@
+//! What the crate promises, through its public door.
+
+mod access;
+mod arbitrary_bytes;
+mod cache;
+mod grants;
+mod keys;
+mod ref_names;
+mod rotation;
+mod secrets;
+mod shop;
+mod words;
