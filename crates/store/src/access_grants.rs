@@ -1,0 +1,82 @@
+//! What the access tokens of a repo open, for a gate that has no database.
+
+use std::collections::HashMap;
+
+use flatpass_token::{AccessGrant, Grant, SecretHash, UnixTime, Verb};
+use sqlx::Row as _;
+
+use crate::apps::{AppPattern, is_below};
+use crate::entitlements::{Entitlement, in_force_in_repo};
+use crate::{Store, StoreError, optional_time};
+
+/// The extensions that `flatpak build-export` and flatpak-builder make of an app.
+const EXTENSIONS: [&str; 3] = ["Locale", "Debug", "Sources"];
+
+impl Store {
+    /// Each access token of the repo in force now, by the hash of its secret: the right to list the repo, and what its account
+    /// is entitled to. It is a picture of this moment: entitlements that begin or end later are in the next one, so take one
+    /// now and then (each minute) besides whenever [`Store::change_counter`] rises.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn access_grants(
+        &self,
+        repo: &str,
+        now: UnixTime,
+    ) -> Result<Vec<(SecretHash, AccessGrant)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT access_tokens.id, secret_hash, account_id, expires_at
+             FROM access_tokens JOIN accounts ON accounts.id = account_id JOIN repos ON repos.name = repo
+             WHERE repo = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2) AND disabled_at IS NULL",
+        )
+        .bind(repo)
+        .bind(now.0)
+        .fetch_all(self.read())
+        .await?;
+        let offers = self.offers(repo).await?;
+        let offered: Vec<&str> = offers.iter().map(|offer| offer.app_id.as_str()).collect();
+        let mut by_account: HashMap<String, Vec<Entitlement>> = HashMap::new();
+        for entitlement in in_force_in_repo(self.read(), repo, now).await? {
+            by_account.entry(entitlement.account_id.0.clone()).or_default().push(entitlement);
+        }
+        let grant = |row: &crate::backend::Row| {
+            let subject: String = row.try_get("account_id")?;
+            let has = by_account.get(&subject).map(Vec::as_slice).unwrap_or_default();
+            let mut grants = vec![Grant::for_everything(&[Verb::List])];
+            grants.extend(has.iter().map(|entitlement| grant_of(entitlement, has, &offered)));
+            let hash = row
+                .try_get::<String, _>("secret_hash")?
+                .parse()
+                .map_err(|_| StoreError::Corrupt("access_tokens.secret_hash"))?;
+            let expires_at = optional_time(row, "expires_at")?;
+            Ok((hash, AccessGrant { id: row.try_get("id")?, subject, grants, expires_at }))
+        };
+        rows.iter().map(grant).collect()
+    }
+}
+
+/// One entitlement as a token says it. An app's extensions go with it: as a prefix where that covers no offered app that the
+/// account lacks, else by the names that extensions have.
+fn grant_of(entitlement: &Entitlement, all: &[Entitlement], offered: &[&str]) -> Grant {
+    let verbs = &entitlement.verbs;
+    match &entitlement.app {
+        AppPattern::All => Grant::for_everything(verbs),
+        AppPattern::Below(prefix) => {
+            Grant { prefixes: vec![prefix.clone()], ..Grant::for_ids(verbs, Vec::<String>::new()) }
+        }
+        AppPattern::App(app) => {
+            let may =
+                |other: &str, verb: &Verb| all.iter().any(|entitlement| entitlement.allows(other, *verb));
+            let foreign = offered.iter().any(|other| {
+                *other != app && is_below(other, app) && !verbs.iter().all(|verb| may(other, verb))
+            });
+            if foreign {
+                let extensions = EXTENSIONS.map(|name| format!("{app}.{name}"));
+                let own = extensions.into_iter().filter(|id| !offered.contains(&id.as_str()));
+                Grant::for_ids(verbs, own.chain([app.clone()]))
+            } else {
+                Grant { prefixes: vec![app.clone()], ..Grant::for_ids(verbs, Vec::<String>::new()) }
+            }
+        }
+    }
+}

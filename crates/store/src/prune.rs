@@ -1,0 +1,55 @@
+//! Forgetting what has ended, so that the database does not grow with every sign-in.
+
+use flatpass_token::UnixTime;
+
+use crate::{Store, StoreError};
+
+/// What [`Store::prune`] deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Pruned {
+    /// Expired browser sessions.
+    pub sessions: u64,
+    /// Authorization codes that expired a day ago or more.
+    pub codes: u64,
+    /// Expired access tokens of the API.
+    pub api_tokens: u64,
+    /// Devices that can never fetch a token again, with their refresh tokens.
+    pub devices: u64,
+    /// Refresh tokens that were rotated and whose idle time is over.
+    pub refresh_tokens: u64,
+    /// Signing keys that verify nothing any more.
+    pub keys: u64,
+}
+
+/// Ended codes and devices are kept for a day, so that a late second use is still recognised and logged as one.
+const KEPT_SECONDS: i64 = 24 * 60 * 60;
+
+impl Store {
+    /// Deletes what has ended: sessions, codes, tokens, devices and keys. Never orders, events, entitlements or accounts.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn prune(&self, now: UnixTime) -> Result<Pruned, StoreError> {
+        let kept_since = now.0.saturating_sub(KEPT_SECONDS);
+        let mut transaction = self.begin().await?;
+        let mut delete = async |sql: &'static str, before: i64| {
+            sqlx::query(sql).bind(before).execute(&mut *transaction).await.map(|done| done.rows_affected())
+        };
+        let pruned = Pruned {
+            sessions: delete("DELETE FROM sessions WHERE expires_at <= $1", now.0).await?,
+            codes: delete("DELETE FROM authorization_codes WHERE expires_at <= $1", kept_since).await?,
+            api_tokens: delete("DELETE FROM api_tokens WHERE expires_at <= $1", now.0).await?,
+            devices: delete(
+                "DELETE FROM devices WHERE expires_at <= $1 OR revoked_at <= $1
+                   OR NOT EXISTS (SELECT 1 FROM refresh_tokens
+                                  WHERE device_id = devices.id AND refresh_tokens.expires_at > $1)",
+                kept_since,
+            )
+            .await?,
+            refresh_tokens: delete("DELETE FROM refresh_tokens WHERE expires_at <= $1", kept_since).await?,
+            keys: delete("DELETE FROM signing_keys WHERE expires_at <= $1", kept_since).await?,
+        };
+        transaction.commit().await?;
+        Ok(pruned)
+    }
+}
