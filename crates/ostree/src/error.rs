@@ -42,6 +42,14 @@ pub enum ReadError {
         /// What is there.
         name: String,
     },
+    /// A superblock says that it is another delta than its directory is named for.
+    #[error("the delta should be {expected} and is {found}")]
+    OtherDelta {
+        /// The delta that the directory is named for.
+        expected: Box<crate::DeltaName>,
+        /// The delta that it says it is.
+        found: Box<crate::DeltaName>,
+    },
     /// Content has another checksum than the one it is known by.
     #[error("the content should have the checksum {expected} and has {found}")]
     Mismatch {
