@@ -188,7 +188,7 @@ async fn drive(session: Arc<Session>, flow: Arc<Flow>, mut web: WebFlow) {
         () = flow.0.abandoned() => return,
         () = tokio::time::sleep(limit) => {
             let host = session.authority.url().host();
-            flow.0.end(Err(Refusal::WebFlowTimedOut { host, minutes: limit.as_secs().div_ceil(60) }.into()));
+            flow.0.end(Err(Refusal::WebFlowTimedOut { host }.into()));
             return;
         }
     };

@@ -93,12 +93,10 @@ pub enum Refusal {
         message: String,
     },
     /// Nobody finished the web flow.
-    #[error("The sign-in at {host} was not finished within {minutes} minutes. Try again.")]
+    #[error("The sign-in at {host} was not finished in time. Try again.")]
     WebFlowTimedOut {
         /// The authority's host.
         host: String,
-        /// The limit.
-        minutes: u64,
     },
     /// The service is being stopped or replaced.
     #[error("The authenticator was stopped before it was done. Try again.")]

@@ -1,0 +1,11 @@
+//! The authenticator over a real bus, with a client that is as strict as libflatpak, and with authorities and remotes
+//! that mean harm.
+
+mod authority;
+mod client;
+
+mod hostile;
+
+mod requests;
+mod sign_ins;
+mod stage;
