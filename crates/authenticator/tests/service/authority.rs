@@ -26,6 +26,10 @@ pub(crate) struct World {
     pub(crate) open: BTreeSet<String>,
     /// Whether the person buys what the web flow offers.
     pub(crate) buys: bool,
+    /// The name under which the machine must sign in, if it is known.
+    pub(crate) device: Option<&'static str>,
+    /// The folder that is served at `/repo/apps`, if there is one.
+    pub(crate) repo: Option<std::path::PathBuf>,
     /// What the person answers on the page: sign in (`None`) or an OAuth error.
     pub(crate) denies: Option<&'static str>,
     /// Something else in place of the issuer in the browser's answer.
@@ -86,6 +90,7 @@ impl Authority {
             base: base.clone(),
             ref_token_seconds: 3600,
             access_seconds: 3600,
+            device: Some("Flatpak on test"),
             ..World::default()
         }));
         let router = router(Arc::clone(&world));
@@ -115,6 +120,7 @@ pub(crate) fn router(world: Arc<Mutex<World>>) -> Router {
         .route("/oauth/token", post(token))
         .route("/oauth/revoke", post(revoke))
         .route("/api/v1/ref-tokens", post(ref_tokens))
+        .route("/repo/apps/{*path}", get(repo_file))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&world), misbehave))
         .with_state(world)
 }
@@ -206,7 +212,8 @@ async fn authorize(State(world): Shared, Query(query): Query<HashMap<String, Str
     assert_eq!(query["response_type"], "code");
     assert_eq!(query["client_id"], "flatpass-authenticator");
     assert_eq!(query["code_challenge_method"], "S256");
-    assert_eq!(query["device_name"], "Flatpak on test");
+    let device = &query["device_name"];
+    assert!(device.starts_with("Flatpak on ") && world.device.is_none_or(|expected| expected == device));
     let redirect_uri = &query["redirect_uri"];
     assert!(redirect_uri.starts_with("http://127.0.0.1:"), "{redirect_uri}");
     let mut to = url::Url::parse(redirect_uri).expect("a URL");
@@ -258,6 +265,14 @@ async fn token(State(world): Shared, Form(form): Form<HashMap<String, String>>) 
             world.pair().into_response()
         }
         other => panic!("{other}"),
+    }
+}
+
+async fn repo_file(State(world): Shared, axum::extract::Path(path): axum::extract::Path<String>) -> Response {
+    let repo = world.lock().expect("no panic").repo.clone();
+    match repo.and_then(|repo| std::fs::read(repo.join(path)).ok()) {
+        Some(body) => body.into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 

@@ -3,9 +3,11 @@
 
 mod authority;
 mod client;
+mod command;
 
 mod hostile;
-
+mod keyring;
+mod program;
 mod requests;
 mod sign_ins;
 mod stage;

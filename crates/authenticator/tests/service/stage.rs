@@ -17,6 +17,8 @@ use rand::rngs::StdRng;
 use tempfile::TempDir;
 use zbus::connection::Builder;
 
+use crate::program::Home;
+
 /// The longest that anything in these tests takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -53,15 +55,33 @@ impl Drop for Process {
 /// A session bus of the test's own.
 pub(crate) struct Bus {
     pub(crate) address: String,
-    pub(crate) folder: TempDir,
-    _daemon: Process,
+    _folder: TempDir,
+    _daemon: Option<Process>,
 }
 
 impl Bus {
     pub(crate) fn start() -> Self {
+        Self::with(|command| command, "/nonexistent")
+    }
+
+    /// A bus that starts the services which are installed in a person's home.
+    pub(crate) fn start_in(home: &Home) -> Self {
+        let services = home.path("data/dbus-1/services");
+        std::fs::create_dir_all(&services).expect("a folder");
+        let surroundings =
+            Self { address: String::new(), _folder: tempfile::tempdir().expect("a folder"), _daemon: None };
+        Self::with(
+            |command| {
+                let mut inside = home.command(command.get_program(), &surroundings);
+                inside.args(command.get_args());
+                inside
+            },
+            services.to_str().expect("text"),
+        )
+    }
+
+    fn with(change: impl FnOnce(Command) -> Command, services: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let services = folder.path().join("services");
-        std::fs::create_dir(&services).expect("a folder");
         let config = folder.path().join("bus.conf");
         std::fs::write(
             &config,
@@ -72,25 +92,20 @@ impl Bus {
 <policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
 </busconfig>"#,
                 folder.path().display(),
-                services.display()
+                services
             ),
         )
         .expect("written");
-        let mut daemon = Command::new("dbus-daemon")
-            .arg("--nofork")
-            .arg("--print-address")
-            .arg(format!("--config-file={}", config.display()))
+        let mut command = Command::new("dbus-daemon");
+        command.arg("--nofork").arg("--print-address").arg(format!("--config-file={}", config.display()));
+        let mut daemon = change(command)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("dbus-daemon is installed");
         let mut address = String::new();
         BufReader::new(daemon.stdout.take().expect("piped")).read_line(&mut address).expect("an address");
-        Self { address: address.trim().to_owned(), folder, _daemon: Process(daemon) }
-    }
-
-    pub(crate) fn services(&self) -> PathBuf {
-        self.folder.path().join("services")
+        Self { address: address.trim().to_owned(), _folder: folder, _daemon: Some(Process(daemon)) }
     }
 
     pub(crate) async fn connect(&self) -> zbus::Connection {
