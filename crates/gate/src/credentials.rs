@@ -1,0 +1,55 @@
+//! Who asks: the `Authorization` field (RFC 9110, 11.6.2), as Bearer (RFC 6750) or Basic (RFC 7617).
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flatpass_token::{UnixTime, VerifiedToken, Verifier, VerifyError};
+
+use crate::request::Field;
+
+/// A user name and a password in base64 are not longer than this.
+const MAX_BASIC_BYTES: usize = 1024;
+
+/// Why a request does not show who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// It does not say, or says it by a scheme that is not ours.
+    NoCredentials,
+    /// It says something that cannot be read.
+    Malformed,
+    /// What it says is not good.
+    Refused(VerifyError),
+}
+
+/// Verifies what the request says: a ref token as Bearer, or an access token as the password of Basic, whose user name does
+/// not matter.
+pub(crate) fn verify(
+    authorization: Field<'_>,
+    verifier: &Verifier,
+    now: UnixTime,
+) -> Result<Arc<VerifiedToken>, Unknown> {
+    let value = match authorization {
+        Field::Absent => return Err(Unknown::NoCredentials),
+        Field::Repeated => return Err(Unknown::Malformed),
+        Field::Once(_) => authorization.text().ok_or(Unknown::Malformed)?,
+    };
+    let (scheme, credentials) = value.trim().split_once(' ').ok_or(Unknown::Malformed)?;
+    let credentials = credentials.trim_start();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        verifier.verify(credentials, now).map_err(Unknown::Refused)
+    } else if scheme.eq_ignore_ascii_case("basic") {
+        let password = basic_password(credentials).ok_or(Unknown::Malformed)?;
+        verifier.verify_access_secret(&password, now).map_err(Unknown::Refused)
+    } else {
+        Err(Unknown::NoCredentials)
+    }
+}
+
+fn basic_password(encoded: &str) -> Option<String> {
+    if encoded.len() > MAX_BASIC_BYTES {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    decoded.split_once(':').map(|(_, password)| password.to_owned())
+}

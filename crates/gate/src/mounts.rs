@@ -1,0 +1,45 @@
+//! The mount table: which path prefix leads to which gate.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::file_cache::FileCache;
+use crate::gate::Gate;
+
+/// The gates of a server by path prefix. Lookups never wait, also while the table is replaced.
+#[derive(Debug)]
+pub struct Gates {
+    table: ArcSwap<HashMap<Box<str>, Arc<Gate>>>,
+    cache: Arc<FileCache>,
+}
+
+impl Gates {
+    /// No gate yet. `cache` is the one that the gates are opened with.
+    pub fn new(cache: Arc<FileCache>) -> Self {
+        Self { table: ArcSwap::default(), cache }
+    }
+
+    /// From now on these gates count, by path prefix without a slash at its end: `/repo/apps`. Requests under way finish with the
+    /// gate they found.
+    pub fn replace(&self, gates: Vec<(String, Arc<Gate>)>) {
+        let table = gates.into_iter().map(|(prefix, gate)| (prefix.into_boxed_str(), gate)).collect();
+        self.table.store(Arc::new(table));
+    }
+
+    /// The gate that a raw request path (without query) leads to, and the path below its mount without a leading slash. Prefixes
+    /// are compared as they are: an encoded or doubled slash leads nowhere.
+    pub fn find<'a>(&self, path: &'a str) -> Option<(Arc<Gate>, &'a str)> {
+        let table = self.table.load();
+        memchr::memchr_iter(b'/', path.as_bytes()).skip(1).find_map(|slash| {
+            let (prefix, rest) = (path.get(..slash)?, path.get(slash + 1..)?);
+            table.get(prefix).map(|gate| (Arc::clone(gate), rest))
+        })
+    }
+
+    /// The cache of all the gates.
+    pub const fn cache(&self) -> &Arc<FileCache> {
+        &self.cache
+    }
+}

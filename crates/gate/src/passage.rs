@@ -1,0 +1,224 @@
+//! One request on its way through a gate: what is this path, what does it need, does the visitor have it?
+
+use std::sync::Arc;
+
+use flatpass_ostree::{Checksum, DeltaFile, ObjectKind, RepoPath};
+use flatpass_token::{Verb, VerifiedToken};
+
+use crate::credentials;
+use crate::disk::{Disk, DiskError};
+use crate::facts::{self, CommitFacts, Damage};
+use crate::file_cache::Freshness;
+use crate::gate::Gate;
+use crate::moment::Moment;
+use crate::policy::{Policy, Rules, opens};
+use crate::refusal::{Refusal, Scope};
+use crate::request::{Method, Request};
+use crate::resource::{Caching, Resource};
+
+/// One request on its way through the gate.
+pub(crate) struct Passage<'a> {
+    pub(crate) gate: &'a Gate,
+    pub(crate) rules: &'a Rules,
+    pub(crate) request: &'a Request<'a>,
+    pub(crate) now: Moment,
+    pub(crate) disk: Disk,
+}
+
+/// A file that may be served, and who may keep it.
+pub(crate) struct Permitted {
+    pub(crate) file: Arc<Resource>,
+    pub(crate) caching: Caching,
+}
+
+/// That something may be served.
+struct Permission {
+    /// Because of a token, so nobody but its bearer may have it.
+    gated: bool,
+    /// The file that the decision was made from. Where that is the file asked for, this very state of it is served and not
+    /// what may have taken its place since.
+    decided_by: Option<Arc<Resource>>,
+}
+
+impl Permission {
+    const fn gated_if(gated: bool) -> Self {
+        Self { gated, decided_by: None }
+    }
+}
+
+impl Passage<'_> {
+    /// Decides. Under `private`, who has no good token learns nothing: the path is not even looked at before.
+    pub(crate) fn permit(&self) -> Result<Permitted, Refusal> {
+        let visitor = match self.rules.policy() {
+            Policy::Private => Some(self.verify()?),
+            Policy::Open | Policy::Refs => None,
+        };
+        let visitor = visitor.as_deref();
+        if self.request.method == Method::Other {
+            return Err(Refusal::Method);
+        }
+        let path = RepoPath::parse(self.request.path).ok_or(Refusal::NotFound)?;
+        // Only the canonical spelling of a path parses, so the request's own text is the file's name.
+        debug_assert_eq!(path.relative_path(), self.request.path);
+        let name = self.request.path;
+        match &path {
+            // Every pull begins with it, with whatever token there is.
+            RepoPath::Config => self.serve(Permission::gated_if(visitor.is_some()), Freshness::Mutable),
+            RepoPath::Summary
+            | RepoPath::SummarySig
+            | RepoPath::SummaryIdx
+            | RepoPath::SummaryIdxSig
+            | RepoPath::SummaryIdxSigOf(_)
+            | RepoPath::SubSummary(_)
+            | RepoPath::SubSummaryDelta { .. }
+            | RepoPath::Ref(_) => self.serve(self.permit_index(visitor)?, Freshness::Mutable),
+            RepoPath::Object { checksum, kind: ObjectKind::Commit } => {
+                self.serve(self.permit_commit(checksum, name, visitor)?, Freshness::Commit)
+            }
+            // Signatures are added to a commit later, deltas made: these files change.
+            RepoPath::Object { checksum, kind: ObjectKind::CommitMeta }
+            | RepoPath::DeltaIndex { to: checksum } => {
+                let commit = RepoPath::Object { checksum: *checksum, kind: ObjectKind::Commit };
+                let permission = self.permit_commit(checksum, &commit.relative_path(), visitor)?;
+                self.serve(Permission::gated_if(permission.gated), Freshness::Mutable)
+            }
+            // Who does not know the commit cannot name them.
+            RepoPath::Object {
+                kind: ObjectKind::DirTree | ObjectKind::DirMeta | ObjectKind::FileZ, ..
+            } => self.serve(Permission::gated_if(visitor.is_some()), Freshness::Object),
+            RepoPath::Delta { from, to, file: DeltaFile::Superblock } => {
+                self.serve(self.permit_delta(from.as_ref(), to, name, visitor)?, Freshness::Mutable)
+            }
+            RepoPath::Delta { from, to, file: DeltaFile::Part(_) } => {
+                let block = RepoPath::Delta { from: *from, to: *to, file: DeltaFile::Superblock };
+                let permission = self.permit_delta(from.as_ref(), to, &block.relative_path(), visitor)?;
+                self.serve(Permission::gated_if(permission.gated), Freshness::Mutable)
+            }
+        }
+    }
+
+    /// The file asked for, if it is there.
+    fn serve(&self, permission: Permission, freshness: Freshness) -> Result<Permitted, Refusal> {
+        let file = match permission.decided_by {
+            Some(file) => file,
+            None => self.fetch(self.request.path, freshness)?.ok_or(Refusal::NotFound)?,
+        };
+        let caching = match (permission.gated, freshness) {
+            (true, _) => Caching::Gated,
+            (false, Freshness::Object | Freshness::Commit) => Caching::Immutable,
+            (false, Freshness::Mutable) => Caching::Mutable,
+        };
+        Ok(Permitted { file, caching })
+    }
+
+    fn verify(&self) -> Result<Arc<VerifiedToken>, Refusal> {
+        let authorization = self.request.headers.authorization;
+        credentials::verify(authorization, self.gate.verifier(), self.now.unix()).map_err(Refusal::Unknown)
+    }
+
+    /// The list of refs and what belongs to it.
+    fn permit_index(&self, visitor: Option<&VerifiedToken>) -> Result<Permission, Refusal> {
+        match visitor {
+            None => Ok(Permission::gated_if(false)),
+            Some(token) if token.allows_any(Verb::List) => Ok(Permission::gated_if(true)),
+            Some(_) => Err(Refusal::OutOfScope(Scope::List)),
+        }
+    }
+
+    /// A commit object at `path`, or what is about it.
+    fn permit_commit(
+        &self,
+        checksum: &Checksum,
+        path: &str,
+        visitor: Option<&VerifiedToken>,
+    ) -> Result<Permission, Refusal> {
+        if self.rules.policy() == Policy::Open {
+            return Ok(Permission::gated_if(false));
+        }
+        let file = self.fetch(path, Freshness::Commit)?.ok_or_else(|| absent(visitor))?;
+        let commit = facts::commit(&file, checksum, self.disk).map_err(|error| self.refusal(path, &error))?;
+        let commit = commit.map_err(|damage| self.damaged(path, damage, Refusal::DamagedCommit))?;
+        let gated = self.permit_facts(commit, visitor)?;
+        Ok(Permission { gated, decided_by: Some(file) })
+    }
+
+    /// A file of a static delta: the commit that it leads to decides, and its superblock, at `path`, has a copy of that.
+    fn permit_delta(
+        &self,
+        from: Option<&Checksum>,
+        to: &Checksum,
+        path: &str,
+        visitor: Option<&VerifiedToken>,
+    ) -> Result<Permission, Refusal> {
+        if self.rules.policy() == Policy::Open {
+            return Ok(Permission::gated_if(false));
+        }
+        let file = self.fetch(path, Freshness::Mutable)?.ok_or_else(|| absent(visitor))?;
+        let delta = facts::delta(&file, from, to, self.disk).map_err(|error| self.refusal(path, &error))?;
+        let delta = delta.map_err(|damage| self.damaged(path, damage, Refusal::DamagedDelta))?;
+        let gated = self.permit_facts(&delta.commit, visitor)?;
+        Ok(Permission { gated, decided_by: Some(file) })
+    }
+
+    /// Whether the answer is gated; or the refusal.
+    fn permit_facts(&self, commit: &CommitFacts, visitor: Option<&VerifiedToken>) -> Result<bool, Refusal> {
+        let default = match commit.token_type {
+            Some(_) => None,
+            None => self.default_token_type()?,
+        };
+        let open = self.rules.is_open(commit, default);
+        match visitor {
+            None if open => Ok(false),
+            None if opens(&*self.verify()?, commit) => Ok(true),
+            Some(token) if opens(token, commit) || (open && token.allows_any(Verb::List)) => Ok(true),
+            None | Some(_) => Err(Refusal::OutOfScope(Scope::Download)),
+        }
+    }
+
+    /// The token type of commits that say none: 0 unless the summary says otherwise. `None` when the summary cannot be read, so that
+    /// nobody knows.
+    fn default_token_type(&self) -> Result<Option<i32>, Refusal> {
+        let (path, file) = if let Some(file) = self.fetch("summary", Freshness::Mutable)? {
+            ("summary", file)
+        } else if let Some(file) = self.fetch("summary.idx", Freshness::Mutable)? {
+            ("summary.idx", file)
+        } else {
+            return Ok(Some(0));
+        };
+        let default = match path {
+            "summary" => facts::default_token_type(&file, self.disk),
+            _ => facts::default_token_type_of_index(&file, self.disk),
+        };
+        match default.map_err(|error| self.refusal(path, &error))? {
+            Ok(default) => Ok(default.or(Some(0))),
+            Err(damage) => {
+                self.damaged(path, damage, Refusal::Unreadable);
+                Ok(None)
+            }
+        }
+    }
+
+    fn fetch(&self, path: &str, freshness: Freshness) -> Result<Option<Arc<Resource>>, Refusal> {
+        self.gate.fetch(path, freshness, self.now, self.disk)
+    }
+
+    fn refusal(&self, path: &str, error: &DiskError) -> Refusal {
+        match error {
+            DiskError::WouldWait => Refusal::WouldWait,
+            other => self.gate.unreadable(path, other),
+        }
+    }
+
+    fn damaged(&self, path: &str, damage: &Damage, refusal: Refusal) -> Refusal {
+        tracing::warn!(repo = self.gate.name(), path, %damage, "a file of the repo is damaged");
+        refusal
+    }
+}
+
+/// What decides is not there. To a token that may not see the list of a private repo, absent and forbidden are the same.
+fn absent(visitor: Option<&VerifiedToken>) -> Refusal {
+    match visitor {
+        Some(token) if !token.allows_any(Verb::List) => Refusal::OutOfScope(Scope::Download),
+        Some(_) | None => Refusal::NotFound,
+    }
+}

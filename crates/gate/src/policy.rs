@@ -1,0 +1,127 @@
+//! Which commits are open, and what opens the others.
+
+use std::collections::HashSet;
+use std::str::FromStr;
+
+use flatpass_token::{RefKind, RefName, Verb, VerifiedToken};
+use serde::{Deserialize, Serialize};
+
+use crate::facts::CommitFacts;
+
+/// How much of a repo is guarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// Nothing: every file goes to everybody.
+    Open,
+    /// Commits and static deltas whose token type says so, or whose app is guarded.
+    #[default]
+    Refs,
+    /// Everything, the list of refs included.
+    Private,
+}
+
+/// The text is no policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no policy: use open, refs or private")]
+pub struct UnknownPolicy(String);
+
+impl Policy {
+    /// The policy's name: `open`, `refs` or `private`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Policy::Open => "open",
+            Policy::Refs => "refs",
+            Policy::Private => "private",
+        }
+    }
+}
+
+impl std::fmt::Display for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Policy {
+    type Err = UnknownPolicy;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
+        [Policy::Open, Policy::Refs, Policy::Private]
+            .into_iter()
+            .find(|policy| policy.as_str() == text)
+            .ok_or_else(|| UnknownPolicy(text.to_owned()))
+    }
+}
+
+/// What of a repo needs a token.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    policy: Policy,
+    open_token_types: Vec<i32>,
+    guarded_ids: HashSet<String>,
+    /// The guarded ids as flatpak writes them at the front of an extension's id.
+    guarded_extensions: HashSet<String>,
+}
+
+impl Rules {
+    /// Token types 0 (open) and 1 (ask for a donation) need no token; no app is guarded beyond its token type.
+    pub fn new(policy: Policy) -> Self {
+        Self { policy, open_token_types: vec![0, 1], ..Self::default() }
+    }
+
+    /// Only these token types need no token.
+    #[must_use]
+    pub fn with_open_token_types(self, open_token_types: Vec<i32>) -> Self {
+        Self { open_token_types, ..self }
+    }
+
+    /// Apps that need a token whatever their token type, with their extensions (`org.test.Paid` guards `org.test.Paid.Locale` too).
+    #[must_use]
+    pub fn with_guarded_ids(self, guarded_ids: impl IntoIterator<Item = String>) -> Self {
+        let guarded_ids: HashSet<String> = guarded_ids.into_iter().collect();
+        let guarded_extensions = guarded_ids.iter().map(|id| id.replace('-', "_")).collect();
+        Self { guarded_ids, guarded_extensions, ..self }
+    }
+
+    /// How much of the repo is guarded.
+    pub const fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// Whether commits of this token type need no token.
+    pub(crate) fn is_open_type(&self, token_type: i32) -> bool {
+        self.open_token_types.contains(&token_type)
+    }
+
+    /// Whether that ref is guarded whatever its token type, itself or as an extension.
+    pub(crate) fn guards(&self, name: &RefName) -> bool {
+        if self.guarded_ids.is_empty() {
+            return false;
+        }
+        let id = name.id();
+        if self.guarded_ids.contains(id) {
+            return true;
+        }
+        name.kind() == RefKind::Runtime
+            && id
+                .match_indices('.')
+                .any(|(dot, _)| id.get(..dot).is_some_and(|front| self.guarded_extensions.contains(front)))
+    }
+
+    /// Whether a commit is open to everybody who may see the repo at all. A commit that says no token type has `default`; when
+    /// that is not known either, it is not open.
+    pub(crate) fn is_open(&self, commit: &CommitFacts, default: Option<i32>) -> bool {
+        !commit.refs.iter().any(|name| self.guards(name))
+            && commit.token_type.or(default).is_some_and(|token_type| self.is_open_type(token_type))
+    }
+}
+
+/// Whether the token opens a commit: it must allow `download` of one of the refs that the commit was made for. A commit that
+/// was made for none is opened by no token.
+///
+/// `upgrade` is not enough. Who asks for an upgrade says so in a header field that anybody can write, so the verb would be worth
+/// as much as `download`; a gate that tells them apart must first know what the account has.
+pub(crate) fn opens(token: &VerifiedToken, commit: &CommitFacts) -> bool {
+    commit.refs.iter().any(|name| token.allows(Verb::Download, name))
+}

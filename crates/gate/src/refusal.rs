@@ -1,0 +1,219 @@
+//! Why a gate does not hand out a file, and the one mapping from that to an answer (RFC 9457 bodies, RFC 6750 challenges).
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::answer::{Answer, Body, HeadWriter};
+use crate::credentials::Unknown;
+
+/// Why a request does not get a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Nothing can be said without waiting for the disk: ask again where that is allowed.
+    WouldWait,
+    /// No such file, or not the path of one.
+    NotFound,
+    /// A static delta that is not what its name says. Clients go without it when it is not found.
+    DamagedDelta,
+    /// Another method than `GET` and `HEAD`.
+    Method,
+    /// It needs a token, and there is no good one.
+    Unknown(Unknown),
+    /// The token is good, but not for this.
+    OutOfScope(Scope),
+    /// A commit that cannot be read, so nobody knows who may have it.
+    DamagedCommit,
+    /// The disk does not give the file.
+    Unreadable,
+}
+
+/// What the token would have to allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// `download` of a ref of the commit.
+    Download,
+    /// `list`
+    List,
+}
+
+/// What refusals of one gate have in common; the two that are sent most are made once.
+#[derive(Debug)]
+pub(crate) struct Refusals {
+    words: Words,
+    /// Everything below the mount needs a token, and challenges offer Basic too.
+    private: bool,
+    no_credentials: Answer,
+    not_found: Answer,
+}
+
+/// What a gate says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Words {
+    /// The realm of challenges: the repo's public URL.
+    pub(crate) realm: String,
+    /// Where a person signs in.
+    pub(crate) sign_in_url: String,
+    /// What `type`s of problems begin with.
+    pub(crate) problem_url: String,
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+}
+
+/// A refusal in words.
+struct Saying {
+    status: u16,
+    slug: &'static str,
+    title: &'static str,
+    detail: String,
+    /// `error` and `error_description` of the challenge; inside `None` for a challenge without them (RFC 6750, 3.1).
+    challenge: Option<Option<(&'static str, String)>>,
+}
+
+impl Refusals {
+    pub(crate) fn new(words: Words, private: bool) -> Self {
+        let no_credentials = answer(&words, private, Refusal::Unknown(Unknown::NoCredentials));
+        let not_found = answer(&words, private, Refusal::NotFound);
+        Self { words, private, no_credentials, not_found }
+    }
+
+    /// The answer to a refused request.
+    pub(crate) fn answer(&self, refusal: Refusal) -> Answer {
+        match refusal {
+            Refusal::Unknown(Unknown::NoCredentials) => self.no_credentials.clone(),
+            Refusal::NotFound => self.not_found.clone(),
+            other => answer(&self.words, self.private, other),
+        }
+    }
+}
+
+fn answer(words: &Words, private: bool, refusal: Refusal) -> Answer {
+    let saying = say(words, refusal);
+    let problem = Problem {
+        r#type: format!("{}{}", words.problem_url, saying.slug),
+        title: saying.title,
+        status: saying.status,
+        detail: &saying.detail,
+    };
+    // A struct of texts and a number cannot fail to become JSON; if it did, the status alone would say enough.
+    let body = Bytes::from(serde_json::to_vec(&problem).unwrap_or_default());
+    let secret = private || saying.challenge.is_some();
+    let mut head = HeadWriter::new(saying.status)
+        .field("Cache-Control", if secret { "private, no-store" } else { "no-cache" })
+        .optional("Vary", secret.then_some("Authorization"))
+        .optional("Allow", (refusal == Refusal::Method).then_some("GET, HEAD"));
+    if let Some(error) = &saying.challenge {
+        let realm = quotable(&words.realm);
+        let mut challenge = format!("Bearer realm=\"{realm}\"");
+        if let Some((error, description)) = error {
+            challenge
+                .push_str(&format!(", error=\"{error}\", error_description=\"{}\"", quotable(description)));
+        }
+        head = head.field("WWW-Authenticate", &challenge);
+        if private && saying.status == 401 {
+            let basic = format!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
+            head = head.field("WWW-Authenticate", &basic);
+        }
+    }
+    let head = head
+        .field("Content-Length", &body.len().to_string())
+        .field("Content-Type", "application/problem+json")
+        .finish();
+    Answer::new(saying.status, head, Body::Bytes(body))
+}
+
+fn say(words: &Words, refusal: Refusal) -> Saying {
+    let sign_in = &words.sign_in_url;
+    let plain = |status, slug, title, detail: &str| Saying {
+        status,
+        slug,
+        title,
+        detail: detail.to_owned(),
+        challenge: None,
+    };
+    let invalid = |description: &str| Saying {
+        status: 401,
+        slug: "invalid-token",
+        title: "The token is not valid",
+        detail: format!("{description} Ask for a new token: install with flatpak, or sign in at {sign_in}."),
+        challenge: Some(Some(("invalid_token", description.to_owned()))),
+    };
+    match refusal {
+        Refusal::Unknown(Unknown::NoCredentials) => Saying {
+            status: 401,
+            slug: "token-required",
+            title: "A token is needed",
+            detail: format!(
+                "This needs a token. Install it with flatpak, which asks for one, or sign in at {sign_in}."
+            ),
+            challenge: Some(None),
+        },
+        Refusal::Unknown(Unknown::Malformed) => invalid("The Authorization field cannot be read."),
+        Refusal::Unknown(Unknown::Refused(error)) => invalid(&error.description()),
+        Refusal::OutOfScope(scope) => {
+            let (lacks, next) = match scope {
+                Scope::Download => ("The token does not allow this download.", "Get the app"),
+                Scope::List => ("The token does not allow seeing what is in this repository.", "Get access"),
+            };
+            Saying {
+                status: 403,
+                slug: "insufficient-scope",
+                title: "The token does not allow this",
+                detail: format!("{lacks} {next} with this account, or sign in with another, at {sign_in}."),
+                challenge: Some(Some(("insufficient_scope", lacks.to_owned()))),
+            }
+        }
+        Refusal::NotFound => {
+            plain(404, "not-found", "There is no such file", "This repository has no such file.")
+        }
+        Refusal::DamagedDelta => plain(
+            404,
+            "damaged-delta",
+            "The static delta is damaged",
+            "This static delta is not what its name says, so it is not served. Clients can do without it; whoever runs the \
+             repository should make it anew.",
+        ),
+        Refusal::Method => plain(
+            405,
+            "method-not-allowed",
+            "Only GET and HEAD are allowed",
+            "Files of a repository can only be read.",
+        ),
+        Refusal::DamagedCommit => plain(
+            500,
+            "damaged-commit",
+            "The commit is damaged",
+            "This commit cannot be read, so nobody can say who may have it. Whoever runs the repository should check it with \
+             `ostree fsck`.",
+        ),
+        // The first is answered elsewhere, once the disk was waited for.
+        Refusal::WouldWait | Refusal::Unreadable => plain(
+            503,
+            "unreadable",
+            "The file cannot be read now",
+            "The file cannot be read at the moment. Try again later.",
+        ),
+    }
+}
+
+/// What may stand in a quoted string of a challenge (RFC 6750, 3): printable ASCII without quotes and backslashes.
+fn quotable(text: &str) -> String {
+    text.chars().map(|c| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\') { c } else { '\'' }).collect()
+}
+
+/// Answers of a connection that is about to end, before any gate is found: what was sent cannot be read as a request.
+pub(crate) fn connection_error(status: u16, title: &str, detail: &str) -> Answer {
+    let problem = Problem { r#type: "about:blank".to_owned(), title, status, detail };
+    let body = Bytes::from(serde_json::to_vec(&problem).unwrap_or_default());
+    let head = HeadWriter::new(status)
+        .field("Cache-Control", "no-store")
+        .field("Content-Length", &body.len().to_string())
+        .field("Content-Type", "application/problem+json")
+        .finish();
+    Answer::new(status, head, Body::Bytes(body))
+}
