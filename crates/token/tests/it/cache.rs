@@ -157,3 +157,13 @@ fn a_token_of_one_gate_does_not_open_another() {
     assert_eq!(peer.verify(&for_origin, NOW), Err(VerifyError::Audience));
     assert_eq!(origin.verify(&for_peer, NOW), Err(VerifyError::Audience));
 }
+
+#[test]
+fn a_verifier_shows_no_token_when_it_is_printed() {
+    let key = key();
+    let gate = verifier(KeySet::new().with(&key));
+    let token = token(&key, "tok_1");
+    assert!(is_cached(&gate, &token));
+    let (_, signature) = token.rsplit_once('.').expect("three parts");
+    assert!(!format!("{gate:?}").contains(signature));
+}

@@ -112,8 +112,9 @@ fn a_token_that_no_gate_would_take_is_not_made() {
         }
     }
     assert!((flatpass_token::MAX_TOKEN_BYTES - 2..=flatpass_token::MAX_TOKEN_BYTES).contains(&longest));
-    let refused = VerifyError::TooLong;
-    assert_eq!(gate.verify(&"x".repeat(flatpass_token::MAX_TOKEN_BYTES + 1), NOW), Err(refused));
+    let too_long = "x".repeat(flatpass_token::MAX_TOKEN_BYTES + 1);
+    assert_eq!(gate.verify(&too_long, NOW).err(), Some(VerifyError::TooLong));
+    assert_eq!(UnverifiedToken::parse(&too_long).err(), Some(VerifyError::TooLong));
 }
 
 #[test]
