@@ -110,10 +110,6 @@ impl Root {
         })
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Follows the operator who puts another folder in the place of this one. Costs one system call a second.
     pub(crate) fn follow(&self, now: Moment) {
         let checked = Moment::from_millis(self.checked.load(Ordering::Relaxed));

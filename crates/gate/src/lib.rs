@@ -27,6 +27,7 @@
 //! # }
 //! ```
 
+mod adapter;
 mod answer;
 mod conditional;
 mod credentials;
@@ -34,6 +35,7 @@ mod disk;
 mod facts;
 mod file_cache;
 mod gate;
+mod lane;
 mod moment;
 mod mounts;
 mod passage;
@@ -42,9 +44,11 @@ mod refusal;
 mod request;
 mod resource;
 
+pub use adapter::{GateBody, answer_request};
 pub use answer::{Answer, Body, FileBody};
 pub use file_cache::{CacheLimits, FileCache};
 pub use gate::{Gate, GateConfig, GateError, WouldWait};
+pub use lane::{Limits, Opaque, Peer, Transport, serve_connection};
 pub use moment::{Clock, Moment};
 pub use mounts::Gates;
 pub use policy::{Policy, Rules, UnknownPolicy};
