@@ -1,0 +1,17 @@
+//! The authority of Flatpass with its pages, and the gates that it mounts: what `flatpass serve` runs.
+//!
+//! A request for bytes goes from [`serve`] straight to the gate. Everything else goes through the router in `app`.
+
+mod api;
+mod app;
+pub mod config;
+mod oauth;
+mod pages;
+mod payment;
+mod problem;
+mod serve;
+mod snapshot;
+mod web;
+
+pub use app::App;
+pub use serve::{ServeError, open_store, serve};

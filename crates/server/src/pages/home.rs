@@ -1,0 +1,55 @@
+//! `GET /`, `GET /healthz` and everything that is not there.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use flatpass_store::RepoPolicy;
+
+use crate::app::App;
+use crate::web::browser::Browser;
+use crate::web::page::{Frame, PageError, render};
+
+struct Item {
+    link: String,
+    title: String,
+    price: String,
+}
+
+#[derive(Template)]
+#[template(path = "home.html")]
+struct Home {
+    frame: Frame,
+    offers: Vec<Item>,
+}
+
+pub(crate) async fn show(State(app): State<Arc<App>>, browser: Browser) -> Response {
+    let (csrf, cookie) = browser.form_token(&app);
+    let snapshot = app.snapshot.load();
+    let offers = snapshot
+        .repos
+        .values()
+        .filter(|view| view.repo.policy != RepoPolicy::Private)
+        .flat_map(|view| view.offers.values())
+        .map(|offer| Item {
+            link: format!("/apps/{}/{}", offer.repo, offer.app_id),
+            title: offer.title.clone(),
+            price: offer.price.to_string(),
+        })
+        .collect();
+    render(StatusCode::OK, &Home { frame: Frame::new(&app, &browser, csrf), offers }, cookie, None)
+}
+
+/// 200 while the database answers.
+pub(crate) async fn health(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
+    match app.store.change_counter().await {
+        Ok(_) => (StatusCode::OK, "ok\n"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n"),
+    }
+}
+
+pub(crate) async fn not_found() -> PageError {
+    PageError::NotFound
+}

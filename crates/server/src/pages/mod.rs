@@ -1,0 +1,11 @@
+//! The pages that people see: one file for each.
+
+pub(crate) mod account;
+pub(crate) mod home;
+pub(crate) mod offer;
+pub(crate) mod order;
+pub(crate) mod sandbox;
+pub(crate) mod sign_in;
+pub(crate) mod sign_up;
+pub(crate) mod style;
+pub(crate) mod words;

@@ -1,0 +1,85 @@
+//! Errors of the API: problem documents (RFC 9457).
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use flatpass_store::StoreError;
+use serde_json::json;
+
+/// An error that a program gets, with a sentence for the person behind it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// What was sent cannot be read or breaks a limit.
+    #[error("{0}")]
+    BadRequest(String),
+    /// The access token is missing where one is needed.
+    #[error("Send an access token: Authorization: Bearer …")]
+    NoToken,
+    /// The access token is not, or no longer, good.
+    #[error("The access token is unknown, expired or revoked. Refresh it or sign in again.")]
+    BadToken,
+    /// The URL is not one of a repo of this store.
+    #[error("{0} is not a repository of this store, so there are no tokens for it.")]
+    UnknownRepo(String),
+    /// No such thing.
+    #[error("There is nothing here.")]
+    NotFound,
+    /// Asked too often.
+    #[error("Too many requests. Wait {0} seconds and try again.")]
+    TooMany(u64),
+    /// A failure of ours. The cause goes to the log.
+    #[error("The store failed. Try again; if it goes on, tell the operator.")]
+    Internal,
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store failed");
+        Self::Internal
+    }
+}
+
+impl ApiError {
+    fn parts(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad-request", "The request cannot be read"),
+            Self::NoToken => (StatusCode::UNAUTHORIZED, "no-token", "An access token is needed"),
+            Self::BadToken => (StatusCode::UNAUTHORIZED, "bad-token", "The access token is not good"),
+            Self::UnknownRepo(_) => (StatusCode::NOT_FOUND, "unknown-repo", "Not a repository of this store"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The store failed"),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, kind, title) = self.parts();
+        let body = json!({
+            "type": format!("/problems/{kind}"), "title": title, "status": status.as_u16(), "detail": self.to_string(),
+        });
+        let mut response = (status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match self {
+            // RFC 6750, section 3.
+            Self::NoToken => {
+                headers
+                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"flatpass\""));
+            }
+            Self::BadToken => {
+                headers.insert(
+                    header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer realm=\"flatpass\", error=\"invalid_token\""),
+                );
+            }
+            Self::TooMany(seconds) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,231 @@
+//! `flatpass serve`: the listener, TLS, and the one loop beside the requests that takes up changes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use flatpass_gate::{Clock, Limits, Opaque, serve_connection};
+use flatpass_store::{Sealer, Store, StoreError, StoreOptions};
+use hyper_util::service::TowerToHyperService;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+use crate::app::{App, router};
+use crate::config::{Config, Tls};
+use crate::payment;
+use crate::snapshot::{Snapshot, SnapshotError};
+
+/// Why the server does not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {cause}. Is another server running there?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The certificate or its key cannot be used.
+    #[error("{path}: {what}")]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The database cannot be opened or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is in the store cannot be served.
+    #[error("{0}")]
+    Snapshot(String),
+}
+
+impl From<SnapshotError> for ServeError {
+    fn from(error: SnapshotError) -> Self {
+        Self::Snapshot(error.to_string())
+    }
+}
+
+/// How often changes are looked for.
+const LOOK: Duration = Duration::from_millis(300);
+/// How often pending orders are asked about, and unused cache entries and old tries are forgotten.
+const TIDY: Duration = Duration::from_secs(30);
+
+/// Opens the store that a configuration names.
+///
+/// # Errors
+/// [`StoreError`], also when the key file is not there or not 0600.
+pub async fn open_store(config: &Config) -> Result<Store, StoreError> {
+    const DAY: i64 = 24 * 60 * 60;
+    let sealer = Sealer::from_key_file(&config.secret_key)?;
+    let options = StoreOptions {
+        access_token_seconds: config.tokens.access_token_seconds,
+        refresh_idle_seconds: config.tokens.refresh_token_days * DAY,
+        ..StoreOptions::default()
+    };
+    Store::open_with(&config.database, sealer, options).await
+}
+
+/// Serves until `shutdown` says true; then finishes the answers under way. Calls `ready` once connections are accepted.
+///
+/// # Errors
+/// A [`ServeError`] before the first connection; afterwards only the log hears of trouble.
+pub async fn serve(
+    config: Config,
+    clock: Clock,
+    mut shutdown: watch::Receiver<bool>,
+    ready: impl FnOnce(&Config),
+) -> Result<(), ServeError> {
+    let tls = config.tls.as_ref().map(acceptor).transpose()?;
+    let address = config.listen;
+    let listener = TcpListener::bind(address).await.map_err(|cause| ServeError::Listen { address, cause })?;
+    let store = open_store(&config).await?;
+    let app = App::start(config, store, clock.clone()).await?;
+    let limits = Arc::new(Limits {
+        head_read: Duration::from_secs(app.config.limits.header_seconds),
+        idle: Duration::from_secs(app.config.limits.idle_seconds),
+        ..Limits::default()
+    });
+    let connections = Arc::new(Semaphore::new(app.config.limits.connections));
+    let beside = tokio::spawn(keep_up(Arc::clone(&app)));
+    ready(&app.config);
+
+    let connection =
+        Connection { router: router(Arc::clone(&app)), limits, clock, shutdown: shutdown.clone(), app };
+    loop {
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = shutdown.wait_for(|end| *end) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: give connections the time to end.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (connection, tls) = (connection.clone(), tls.clone());
+        tokio::spawn(async move {
+            connection.run(stream, peer, tls).await;
+            drop(permit);
+        });
+    }
+    beside.abort();
+    let all = u32::try_from(connection.app.config.limits.connections).unwrap_or(u32::MAX);
+    let grace = Duration::from_secs(connection.app.config.limits.shutdown_seconds);
+    // All permits back means that all connections have ended.
+    let _ = tokio::time::timeout(grace, connections.acquire_many(all)).await;
+    connection.app.store.close().await;
+    Ok(())
+}
+
+#[derive(Clone)]
+struct Connection {
+    app: Arc<App>,
+    router: axum::Router,
+    limits: Arc<Limits>,
+    clock: Clock,
+    shutdown: watch::Receiver<bool>,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>) {
+        let _ = stream.set_nodelay(true);
+        let fallback = TowerToHyperService::new(self.router);
+        let gates = Arc::clone(&self.app.gates);
+        match tls {
+            None => {
+                serve_connection(stream, peer, gates, &self.limits, self.clock, self.shutdown, fallback).await
+            }
+            Some(tls) => {
+                let Ok(Ok(stream)) = tokio::time::timeout(self.limits.head_read, tls.accept(stream)).await
+                else {
+                    return;
+                };
+                serve_connection(
+                    Opaque(stream),
+                    peer,
+                    gates,
+                    &self.limits,
+                    self.clock,
+                    self.shutdown,
+                    fallback,
+                )
+                .await
+            }
+        }
+    }
+}
+
+fn acceptor(tls: &Tls) -> Result<TlsAcceptor, ServeError> {
+    let wrong = |path: &Path, what: String| ServeError::Certificate { path: path.to_owned(), what };
+    let chain = CertificateDer::pem_file_iter(&tls.certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| wrong(&tls.certificate, format!("not a certificate chain in PEM: {error}")))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key)
+        .map_err(|error| wrong(&tls.key, format!("not a private key in PEM: {error}")))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .map_err(|error| wrong(&tls.certificate, error.to_string()))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Takes up what commands, other servers and publishers changed, and settles what was paid while nobody listened.
+async fn keep_up(app: Arc<App>) {
+    let mut look = tokio::time::interval(LOOK);
+    let mut tidy = tokio::time::interval(TIDY);
+    let mut seen = None;
+    loop {
+        tokio::select! {
+            _ = look.tick() => seen = reload(&app, seen).await,
+            _ = tidy.tick() => {
+                payment::settle_all(&app).await;
+                app.forget_old_tries();
+                app.gates.cache().sweep(app.clock.now());
+            }
+        }
+    }
+}
+
+/// Makes the snapshot anew if anything changed. When that fails the last good one stays, and the next look tries again.
+async fn reload(app: &App, seen: Option<u64>) -> Option<u64> {
+    let counter = match app.store.change_counter().await {
+        Ok(counter) => counter,
+        Err(error) => {
+            tracing::error!(%error, "the store cannot be read; what was read last stays in force");
+            return seen;
+        }
+    };
+    let before = app.snapshot.load_full();
+    let stale = tokio::task::spawn_blocking({
+        let before = Arc::clone(&before);
+        move || before.is_stale()
+    });
+    if seen == Some(counter) && app.now() < before.good_until && !stale.await.unwrap_or(true) {
+        return seen;
+    }
+    match Snapshot::make(&app.config, &app.store, app.gates.cache(), Some(&before), app.now()).await {
+        Ok(snapshot) => {
+            app.gates.replace(snapshot.gates.clone());
+            app.snapshot.store(Arc::new(snapshot));
+            Some(counter)
+        }
+        Err(error) => {
+            tracing::error!(%error, "a change could not be taken up; what was read last stays in force");
+            seen
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What all pages share: who sits in front of the browser, headers, forms, errors.
+
+pub(crate) mod browser;
+pub(crate) mod page;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::HeaderMap;
+use axum::http::request::Parts;
+
+use flatpass_gate::Peer;
+
+use crate::app::App;
+
+/// The client's address: the connection's, or what a trusted proxy says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientAddress(pub(crate) IpAddr);
+
+impl FromRequestParts<Arc<App>> for ClientAddress {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Self::Rejection> {
+        let peer = parts
+            .extensions
+            .get::<Peer>()
+            .map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip().to_canonical());
+        if app.config.limits.trusted_proxies.contains(&peer) {
+            return Ok(Self(forwarded_for(&parts.headers).unwrap_or(peer)));
+        }
+        Ok(Self(peer))
+    }
+}
+
+/// The last entry, which the nearest proxy wrote; those before it are anybody's word.
+fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
+    headers.get_all("x-forwarded-for").iter().last()?.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
+}
+
+/// Takes a path to go to afterwards from a query or form: a path of this site, or nothing. `//host` and `/\host`, which
+/// browsers take for another site, are refused, and so is everything that could end a header line.
+pub(crate) fn safe_next(next: &str) -> Option<&str> {
+    let rest = next.strip_prefix('/')?;
+    let harmless = !rest.starts_with(['/', '\\'])
+        && next.len() <= 8192
+        && next.bytes().all(|b| (0x21..0x7f).contains(&b) && b != b'\\');
+    harmless.then_some(next)
+}
+
+/// Percent-encodes a value for a query.
+pub(crate) fn query_value(value: &str) -> String {
+    percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_paths_of_this_site_are_followed() {
+        for good in ["/", "/account", "/oauth/authorize?a=b&c=%20d"] {
+            assert_eq!(safe_next(good), Some(good));
+        }
+        for bad in [
+            "",
+            "account",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example/",
+            "/a\r\nb",
+            "/a b",
+            "/a\\b",
+            "/\t/evil",
+        ] {
+            assert_eq!(safe_next(bad), None, "{bad:?}");
+        }
+    }
+}
