@@ -32,7 +32,7 @@ pub struct SummaryRef {
     pub name: String,
     /// The ref's newest commit.
     pub checksum: Checksum,
-    /// Bytes of that commit object.
+    /// Bytes of that commit object; exact when a little-endian machine made the summary.
     pub commit_size: u64,
     /// What flatpak believes to be needed to download it (`tokt`); `None` when the repository's default counts.
     pub token_type: Option<i32>,
@@ -209,7 +209,8 @@ fn read_ref(
     let token_type = metadata.little_endian_i32("tokt")?.or_else(|| cached?.token_type);
     Ok(SummaryRef {
         checksum: Checksum::read(checksum, "a ref's commit")?,
-        commit_size: u64::from_be(commit_size),
+        // The one number that libostree leaves in the order of the machine that wrote it.
+        commit_size: u64::from_le(commit_size),
         token_type,
         installed_size: sizes
             .map(|(installed, ..)| u64::from_be(*installed))
