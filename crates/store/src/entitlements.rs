@@ -182,7 +182,11 @@ pub(crate) async fn insert(
     .bind(&new.source.id)
     .bind(now.0)
     .fetch_one(&mut *connection)
-    .await?;
+    .await
+    .map_err(|error| match StoreError::is_conflict(&error) {
+        true => StoreError::SourceUsed,
+        false => error.into(),
+    })?;
     mark_changed(connection).await?;
     entitlement(&row)
 }
@@ -207,8 +211,7 @@ impl Store {
     /// Gives an entitlement that did not come from an order of this store.
     ///
     /// # Errors
-    /// [`StoreError::NoAccount`], [`StoreError::NoRepo`]; [`StoreError::Database`] with a unique violation when the same code
-    /// gave one before.
+    /// [`StoreError::NoAccount`], [`StoreError::NoRepo`]; [`StoreError::SourceUsed`] when the same code gave one before.
     pub async fn grant(
         &self,
         new: NewEntitlement,

@@ -27,6 +27,9 @@ pub enum StoreError {
     /// No such account.
     #[error("there is no such account")]
     NoAccount,
+    /// The order or code that an entitlement should come from gave one before.
+    #[error("this code was redeemed before")]
+    SourceUsed,
     /// No repo of this name.
     #[error("there is no repo named \"{0}\"")]
     NoRepo(String),

@@ -91,7 +91,7 @@ impl Sealer {
         let file_error = |cause| SealError::File { path: path.to_owned(), cause };
         let mut key = Zeroizing::new([0u8; KEY_BYTES]);
         rng.fill_bytes(&mut *key);
-        let text = Zeroizing::new(BASE64.encode(&*key));
+        let text = Zeroizing::new(BASE64.encode(key.as_slice()));
         let mut file = std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)

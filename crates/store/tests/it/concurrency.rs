@@ -1,0 +1,175 @@
+//! Threat 12: two requests at once, also from two processes (two stores on one file).
+
+use std::collections::HashSet;
+
+use flatpass_store::{
+    AppPattern, CodeError, NewAccount, NewEntitlement, OrderState, PaymentOutcome, Source, SourceKind, Store,
+    StoreError,
+};
+use flatpass_token::Verb;
+
+use crate::scene::{
+    CLIENT, NOW, PASSWORD, REDIRECT, Scene, VERIFIER, account, code, device, price, repo, rng,
+};
+
+const AT_ONCE: u64 = 12;
+
+/// Runs `work` many times at once, alternating between two open stores, and gives all results.
+async fn at_once<T, F>(scene: &Scene, work: impl Fn(Store, u64) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let stores = [scene.store.clone(), scene.opened_again().await];
+    let running: Vec<_> = (0..AT_ONCE)
+        .map(|number| tokio::spawn(work(stores[(number % 2) as usize].clone(), number)))
+        .collect();
+    let mut results = Vec::new();
+    for one in running {
+        results.push(one.await.unwrap());
+    }
+    results
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_clicks_at_once_are_one_order_and_many_messages_one_payment() {
+    let scene = Scene::new().await;
+    repo(&scene.store, "apps", &["org.test.Paid"]).await;
+    let ada = account(&scene.store, "ada@example.org").await.id;
+
+    let buyer = ada.clone();
+    let begun =
+        at_once(&scene, move |store, number| {
+            let buyer = buyer.clone();
+            async move {
+                store.begin_order(&buyer, "apps", "org.test.Paid", "sandbox", NOW, &mut rng(number)).await
+            }
+        })
+        .await;
+    let ids: HashSet<_> = begun.into_iter().map(|order| order.unwrap().id).collect();
+    assert_eq!(ids.len(), 1);
+    let order = ids.into_iter().next().unwrap();
+
+    let settled = at_once(&scene, move |store, number| {
+        let order = order.clone();
+        // Each a message of its own, so the recorded event does not help.
+        async move {
+            store
+                .settle_order(&order, PaymentOutcome::Paid, &format!("evt_{number}"), NOW, &mut rng(number))
+                .await
+        }
+    })
+    .await;
+    assert!(settled.into_iter().all(|order| order.unwrap().state == OrderState::Paid));
+    assert_eq!(scene.store.entitlements(&ada, None, NOW).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_two_orders_for_one_app_that_are_paid_at_once_one_is_owed_back() {
+    let scene = Scene::new().await;
+    repo(&scene.store, "apps", &["org.test.Paid"]).await;
+    let ada = account(&scene.store, "ada@example.org").await.id;
+    let mut orders = Vec::new();
+    for minor in [100, 200] {
+        price(&scene.store, "apps", "org.test.Paid", minor).await;
+        let order = scene
+            .store
+            .begin_order(&ada, "apps", "org.test.Paid", "sandbox", NOW, &mut rng(minor as u64))
+            .await;
+        orders.push(order.unwrap().id);
+    }
+    let both = orders.clone();
+    at_once(&scene, move |store, number| {
+        let order = both[(number / 2 % 2) as usize].clone();
+        async move {
+            let event = format!("evt_{order}");
+            store.settle_order(&order, PaymentOutcome::Paid, &event, NOW, &mut rng(number)).await.unwrap();
+        }
+    })
+    .await;
+    let mut states = Vec::new();
+    for order in orders {
+        states.push(scene.store.order(&order).await.unwrap().unwrap().state.as_str());
+    }
+    states.sort_unstable();
+    assert_eq!(states, ["paid", "refund_due"]);
+    assert_eq!(scene.store.entitlements(&ada, None, NOW).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_code_that_is_redeemed_many_times_at_once_gives_one_entitlement() {
+    let scene = Scene::new().await;
+    repo(&scene.store, "apps", &[]).await;
+    let ada = account(&scene.store, "ada@example.org").await.id;
+    let who = ada.clone();
+    let given = at_once(&scene, move |store, number| {
+        let new = NewEntitlement {
+            account_id: who.clone(),
+            repo: "apps".into(),
+            app: AppPattern::All,
+            verbs: vec![Verb::Download],
+            starts_at: NOW,
+            ends_at: None,
+            source: Source { kind: SourceKind::Code, id: "XMAS-2026".into() },
+        };
+        async move { store.grant(new, NOW, &mut rng(number)).await }
+    })
+    .await;
+    assert_eq!(given.iter().filter(|result| result.is_ok()).count(), 1);
+    for refused in given.into_iter().filter_map(Result::err) {
+        assert!(matches!(refused, StoreError::SourceUsed), "{refused:?}");
+    }
+    assert_eq!(scene.store.entitlements(&ada, None, NOW).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_authorization_code_that_is_exchanged_many_times_at_once_gives_one_device_that_ends() {
+    let scene = Scene::new().await;
+    let ada = account(&scene.store, "ada@example.org").await.id;
+    let secret = scene.store.create_code(code(&ada), NOW, &mut rng(1)).await.unwrap();
+    let text = secret.expose().to_owned();
+    let exchanged = at_once(&scene, move |store, number| {
+        let text = text.clone();
+        async move {
+            store.exchange_code(&text, CLIENT, REDIRECT, VERIFIER, "", NOW, &mut rng(100 + number)).await
+        }
+    })
+    .await;
+    assert_eq!(exchanged.iter().filter(|result| result.is_ok()).count(), 1);
+    for refused in exchanged.into_iter().filter_map(Result::err) {
+        assert!(matches!(refused, CodeError::Reused), "{refused:?}");
+    }
+    assert!(scene.store.list_devices(&ada, NOW).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_refreshes_at_once_leave_one_refresh_token_in_force() {
+    let scene = Scene::new().await;
+    let ada = account(&scene.store, "ada@example.org").await.id;
+    let pair = device(&scene.store, &ada, NOW, &mut rng(1)).await;
+    let text = pair.refresh.expose().to_owned();
+    let refreshed = at_once(&scene, move |store, number| {
+        let text = text.clone();
+        async move { store.refresh(&text, CLIENT, "", NOW, &mut rng(100 + number)).await }
+    })
+    .await;
+    assert!(refreshed.iter().all(Result::is_ok), "a repetition in time is answered");
+    assert_eq!(scene.count("SELECT COUNT(*) FROM refresh_tokens WHERE rotated_at IS NULL").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_address_signed_up_many_times_at_once_is_one_account_and_one_start_makes_one_key() {
+    let scene = Scene::new().await;
+    let made = at_once(&scene, |store, number| async move {
+        let new =
+            NewAccount { email: "ada@example.org".into(), password: PASSWORD.to_owned().into(), name: None };
+        store.create_account(new, NOW, &mut rng(number)).await
+    })
+    .await;
+    assert_eq!(made.iter().filter(|result| result.is_ok()).count(), 1);
+    assert!(made.into_iter().filter_map(Result::err).all(|error| matches!(error, StoreError::EmailTaken)));
+    let started =
+        at_once(&scene, |store, number| async move { store.ensure_signing_key(NOW, &mut rng(number)).await });
+    assert!(started.await.iter().all(Result::is_ok));
+    assert_eq!(scene.store.signing_keys(NOW).await.unwrap().len(), 1);
+}

@@ -1,0 +1,66 @@
+use flatpass_token::Secret;
+
+use crate::scene::{CLIENT, NOW, PASSWORD, REDIRECT, Scene, VERIFIER, account, code, repo, rng};
+
+fn holds(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+/// Threat 14: whoever gets the database and its log, but not the key file, can sign in nowhere and sign nothing.
+#[tokio::test]
+async fn no_secret_of_any_kind_stands_in_the_database_or_its_log() {
+    let scene = Scene::new().await;
+    let (store, mut rng) = (&scene.store, rng(1));
+    let ada = account(store, "ada@example.org").await;
+    repo(store, "apps", &["org.test.Paid"]).await;
+    let new_password = "an altogether different sentence";
+    store.change_password(&ada.id, PASSWORD, new_password, None, &mut rng).await.unwrap();
+    let (session, made) = store.create_session(&ada.id, "Browser", "192.0.2.1", NOW, &mut rng).await.unwrap();
+    let code = store.create_code(code(&ada.id), NOW, &mut rng).await.unwrap();
+    let first =
+        store.exchange_code(code.expose(), CLIENT, REDIRECT, VERIFIER, "", NOW, &mut rng).await.unwrap();
+    let second = store.refresh(first.refresh.expose(), CLIENT, "", NOW, &mut rng).await.unwrap();
+    let (basic, _) = store.create_access_token(&ada.id, "apps", "robot", None, NOW, &mut rng).await.unwrap();
+    store.ensure_signing_key(NOW, &mut rng).await.unwrap();
+    let rotated = store.rotate_key(NOW, 3600, &mut rng).await.unwrap();
+    let key_file = std::fs::read_to_string(scene.folder.path().join("secret.key")).unwrap();
+
+    let secrets = [&session, &code, &first.access, &first.refresh, &second.access, &second.refresh, &basic]
+        .map(Secret::expose);
+    let mut needles: Vec<Vec<u8>> = vec![
+        PASSWORD.into(),
+        new_password.into(),
+        VERIFIER.into(),
+        made.csrf.clone().into(),
+        key_file.trim().into(),
+    ];
+    for secret in secrets {
+        // The prefix is no secret; what follows it is.
+        needles.push(secret[4..].into());
+    }
+    // The private scalar stands in the second half of the PKCS #8 form; any 16 bytes of it would give it away.
+    for key in store.signing_keys(NOW).await.unwrap() {
+        needles.extend(key.pkcs8.chunks(16).skip(2).map(<[u8]>::to_vec));
+        assert!(!format!("{key:?}").contains(&format!("{:?}", &key.pkcs8[40..44])), "redacted");
+    }
+    assert_eq!(rotated.pkcs8.len(), store.signing_keys(NOW).await.unwrap()[0].pkcs8.len());
+
+    let look = |when: &str| {
+        let mut bytes = Vec::new();
+        for name in ["flatpass.db", "flatpass.db-wal", "flatpass.db-shm"] {
+            bytes.extend(std::fs::read(scene.folder.path().join(name)).unwrap_or_default());
+        }
+        assert!(
+            holds(&bytes, b"ada@example.org") && holds(&bytes, b"$argon2id$"),
+            "{when}: this is the database"
+        );
+        assert!(holds(&bytes, second.refresh.hash().to_string().as_bytes()), "{when}: hashes are there");
+        for needle in &needles {
+            assert!(!holds(&bytes, needle), "{when}: found {:?}", String::from_utf8_lossy(needle));
+        }
+    };
+    look("while it is open");
+    store.close().await;
+    assert!(!scene.folder.path().join("flatpass.db-wal").exists(), "closing leaves one file");
+    look("after it was closed");
+}

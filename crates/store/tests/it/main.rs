@@ -1,0 +1,12 @@
+//! The store through its public door, on real database files.
+
+mod accounts;
+mod concurrency;
+mod crash;
+mod devices;
+mod dump;
+mod files;
+mod keys;
+mod orders;
+mod rights;
+mod scene;
