@@ -7,7 +7,11 @@ use std::fs;
 
 use flatpass_ostree::repo::{Mode, Repo, RepoError};
 use flatpass_ostree::{Checksum, DeltaName, DeltaSuperblock, ReadError, RepoPath, Summary};
-use shop::{ARM, FREE, GIFT, LOCALE, PAID, Shop, files};
+use shop::{GIFT, PAID, Shop, files};
+
+const FREE: &str = "app/org.test.Free/x86_64/stable";
+const ARM: &str = "app/org.test.Paid/aarch64/stable";
+const LOCALE: &str = "runtime/org.test.Paid.Locale/x86_64/stable";
 
 #[test]
 fn a_shops_repository_reads_as_ostree_and_flatpak_show_it() {

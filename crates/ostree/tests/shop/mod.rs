@@ -7,10 +7,7 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 pub(crate) const PAID: &str = "app/org.test.Paid/x86_64/stable";
-pub(crate) const FREE: &str = "app/org.test.Free/x86_64/stable";
 pub(crate) const GIFT: &str = "app/org.test.Gift/x86_64/stable";
-pub(crate) const ARM: &str = "app/org.test.Paid/aarch64/stable";
-pub(crate) const LOCALE: &str = "runtime/org.test.Paid.Locale/x86_64/stable";
 
 pub(crate) struct Shop {
     folder: TempDir,
