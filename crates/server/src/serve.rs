@@ -145,7 +145,7 @@ impl Connection {
         let gates = Arc::clone(&self.app.gates);
         match tls {
             None => {
-                serve_connection(stream, peer, gates, &self.limits, self.clock, self.shutdown, fallback).await
+                serve_connection(stream, peer, gates, &self.limits, self.clock, self.shutdown, fallback).await;
             }
             Some(tls) => {
                 let Ok(Ok(stream)) = tokio::time::timeout(self.limits.head_read, tls.accept(stream)).await
@@ -161,7 +161,7 @@ impl Connection {
                     self.shutdown,
                     fallback,
                 )
-                .await
+                .await;
             }
         }
     }

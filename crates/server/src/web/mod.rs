@@ -35,7 +35,7 @@ impl FromRequestParts<Arc<App>> for ClientAddress {
 
 /// The last entry, which the nearest proxy wrote; those before it are anybody's word.
 fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
-    headers.get_all("x-forwarded-for").iter().last()?.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
+    headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
 }
 
 /// Takes a path to go to afterwards from a query or form: a path of this site, or nothing. `//host` and `/\host`, which
