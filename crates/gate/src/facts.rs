@@ -41,7 +41,7 @@ pub(crate) enum Damage {
 pub(crate) struct CommitFacts {
     /// The refs of apps and runtimes that it is bound to. Refs of other kinds (`appstream/x86_64`) are left out: no token names them.
     pub(crate) refs: Box<[RefName]>,
-    /// Its own `xa.token-type`.
+    /// Its own `xa.token-type`, or 0 for a list of apps, to which a repo's default does not apply: clients ask for it without a token.
     pub(crate) token_type: Option<i32>,
 }
 
@@ -49,9 +49,17 @@ impl From<Commit> for CommitFacts {
     fn from(commit: Commit) -> Self {
         Self {
             refs: commit.refs.iter().filter_map(|name| RefName::parse(name).ok()).collect(),
-            token_type: commit.token_type,
+            token_type: commit.token_type.or(is_list_of_apps(&commit.refs).then_some(0)),
         }
     }
+}
+
+/// Whether a commit is bound to flatpak's own refs and to no other: the app list, and the repository's metadata.
+fn is_list_of_apps(refs: &[String]) -> bool {
+    let own = |name: &String| {
+        name == "ostree-metadata" || name.starts_with("appstream/") || name.starts_with("appstream2/")
+    };
+    !refs.is_empty() && refs.iter().all(own)
 }
 
 /// Where a static delta leads.
