@@ -5,16 +5,16 @@ use std::collections::HashMap;
 use flatpass_token::{AccessGrant, Grant, SecretHash, UnixTime, Verb};
 use sqlx::Row as _;
 
-use crate::apps::{AppPattern, is_below};
+use crate::apps::{AppPattern, extension_prefix, owner_of};
 use crate::entitlements::{Entitlement, in_force_in_repo};
 use crate::{Store, StoreError, optional_time};
 
-/// The extensions that `flatpak build-export` and flatpak-builder make of an app.
+/// The extensions that flatpak-builder makes of an app.
 const EXTENSIONS: [&str; 3] = ["Locale", "Debug", "Sources"];
 
 impl Store {
     /// Each access token of the repo in force now, by the hash of its secret: the right to list the repo, and what its account
-    /// is entitled to. It is a picture of this moment: entitlements that begin or end later are in the next one, so take one
+    /// is entitled to: apps with their `.Locale`, `.Debug` and `.Sources` (other extensions want a ref token). It is a picture of this moment: entitlements that begin or end later are in the next one, so take one
     /// now and then (each minute) besides whenever [`Store::change_counter`] rises.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Store {
             let subject: String = row.try_get("account_id")?;
             let has = by_account.get(&subject).map(Vec::as_slice).unwrap_or_default();
             let mut grants = vec![Grant::for_everything(&[Verb::List])];
-            grants.extend(has.iter().map(|entitlement| grant_of(entitlement, has, &offered)));
+            grants.extend(has.iter().map(|entitlement| grant_of(entitlement, &offered)));
             let hash = row
                 .try_get::<String, _>("secret_hash")?
                 .parse()
@@ -55,9 +55,9 @@ impl Store {
     }
 }
 
-/// One entitlement as a token says it. An app's extensions go with it: as a prefix where that covers no offered app that the
-/// account lacks, else by the names that extensions have.
-fn grant_of(entitlement: &Entitlement, all: &[Entitlement], offered: &[&str]) -> Grant {
+/// One entitlement as a token says it. With an app go the extensions that build tools make, by name and not by prefix: which
+/// other apps the repo has below it, offered or not, is not known here, and none of them may be opened by accident.
+fn grant_of(entitlement: &Entitlement, offered: &[&str]) -> Grant {
     let verbs = &entitlement.verbs;
     match &entitlement.app {
         AppPattern::All => Grant::for_everything(verbs),
@@ -65,18 +65,10 @@ fn grant_of(entitlement: &Entitlement, all: &[Entitlement], offered: &[&str]) ->
             Grant { prefixes: vec![prefix.clone()], ..Grant::for_ids(verbs, Vec::<String>::new()) }
         }
         AppPattern::App(app) => {
-            let may =
-                |other: &str, verb: &Verb| all.iter().any(|entitlement| entitlement.allows(other, *verb));
-            let foreign = offered.iter().any(|other| {
-                *other != app && is_below(other, app) && !verbs.iter().all(|verb| may(other, verb))
-            });
-            if foreign {
-                let extensions = EXTENSIONS.map(|name| format!("{app}.{name}"));
-                let own = extensions.into_iter().filter(|id| !offered.contains(&id.as_str()));
-                Grant::for_ids(verbs, own.chain([app.clone()]))
-            } else {
-                Grant { prefixes: vec![app.clone()], ..Grant::for_ids(verbs, Vec::<String>::new()) }
-            }
+            let owner = |id: &str| owner_of(id, offered.iter().copied().chain([app.as_str()]));
+            let extensions = EXTENSIONS.map(|name| format!("{}{name}", extension_prefix(app)));
+            let own = extensions.into_iter().filter(|id| owner(id) == Some(app.as_str()));
+            Grant::for_ids(verbs, own.chain([app.clone()]))
         }
     }
 }

@@ -82,11 +82,20 @@ pub(crate) fn is_below(id: &str, prefix: &str) -> bool {
     id.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The offered app that the ref with the id `ref_id` belongs to: the longest of `offered` that is the id itself or a prefix of
-/// it up to a dot. So `org.test.Paid.Locale` belongs to `org.test.Paid`, unless `org.test.Paid.Locale` is offered itself.
-/// `None`: no offered app owns the ref.
-pub fn owner_of<'a>(ref_id: &str, offered: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    offered.into_iter().filter(|app| is_below(ref_id, app)).max_by_key(|app| app.len())
+/// What the ids of an app's extensions begin with: `org.test.Paid.`; Flatpak writes `_` for `-` there, because a dash may stand
+/// in the last element of an id only (`flatpak_make_valid_id_prefix` in common/flatpak-utils.c).
+pub(crate) fn extension_prefix(app_id: &str) -> String {
+    format!("{}.", app_id.replace('-', "_"))
+}
+
+/// The app that the ref with the id `ref_id` belongs to, of the apps that are known (offered, or in the repo): the app itself, or
+/// the one with the longest id that the ref's id continues after a dot. So `org.test.Paid.Locale` belongs to `org.test.Paid`,
+/// unless `org.test.Paid.Locale` is an app of its own. `None`: it belongs to none of them.
+pub fn owner_of<'a>(ref_id: &str, apps: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let rank = |app: &&str| (*app == ref_id, app.len(), !app.contains('-'));
+    apps.into_iter()
+        .filter(|app| *app == ref_id || ref_id.starts_with(&extension_prefix(app)))
+        .max_by_key(rank)
 }
 
 #[cfg(test)]
@@ -106,6 +115,16 @@ mod tests {
         assert_eq!(owner("org.test"), None);
         assert_eq!(owner("Org.test.Paid"), None, "case counts");
         assert_eq!(owner_of("org.test.Paid", []), None);
+    }
+
+    #[test]
+    fn the_extensions_of_an_app_with_a_dash_have_an_underscore() {
+        let offered = ["org.test.my-app"];
+        assert_eq!(owner_of("org.test.my-app", offered), Some("org.test.my-app"));
+        assert_eq!(owner_of("org.test.my_app.Locale", offered), Some("org.test.my-app"));
+        assert_eq!(owner_of("org.test.my_app", offered), None, "another app");
+        let both = ["org.test.my_app", "org.test.my-app"];
+        assert_eq!(owner_of("org.test.my_app.Locale", both), Some("org.test.my_app"), "the one that says so");
     }
 
     #[test]

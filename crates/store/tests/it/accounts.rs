@@ -65,20 +65,18 @@ async fn wrong_absent_and_disabled_accounts_get_the_same_answer() {
 async fn an_absent_account_takes_as_long_as_a_wrong_password() {
     let scene = Scene::with(StoreOptions::default()).await;
     account(&scene.store, "ada@example.org").await;
-    let fastest = async |email: &'static str| {
-        let mut best = Duration::MAX;
-        for _ in 0..5 {
+    let cases = ["ada@example.org", "nobody@example.org", "nobody"];
+    let mut fastest = [Duration::MAX; 3];
+    // In turns, and only the fastest counts, because other programs may be busy meanwhile.
+    for _ in 0..8 {
+        for (email, best) in cases.iter().zip(&mut fastest) {
             let start = Instant::now();
             assert_eq!(scene.store.check_password(email, "a wrong password").await.unwrap(), None);
-            best = best.min(start.elapsed());
+            *best = start.elapsed().min(*best);
         }
-        best
-    };
-    let present = fastest("ada@example.org").await;
-    let absent = fastest("nobody@example.org").await;
-    let malformed = fastest("nobody").await;
-    assert!(absent * 2 > present && present * 2 > absent, "present {present:?}, absent {absent:?}");
-    assert!(malformed * 2 > present, "present {present:?}, malformed {malformed:?}");
+    }
+    let [present, absent, malformed] = fastest;
+    assert!(absent * 4 > present && malformed * 4 > present, "{present:?}, {absent:?}, {malformed:?}");
 }
 
 #[tokio::test]

@@ -80,6 +80,7 @@ async fn an_access_token_opens_what_its_account_owns_and_not_an_app_sold_below_i
     let ada = account(store, "ada@example.org").await;
     give(store, &ada.id, "org.test.Paid", &[Verb::Download], None).await;
     give(store, &ada.id, "org.test.Solo", &[Verb::Download], None).await;
+    give(store, &ada.id, "org.test.my-app", &[Verb::Download], None).await;
     let (secret, made) =
         store.create_access_token(&ada.id, "apps", "robot", None, NOW, &mut rng).await.unwrap();
 
@@ -90,7 +91,10 @@ async fn an_access_token_opens_what_its_account_owns_and_not_an_app_sold_below_i
     assert!(opens(&token, "runtime/org.test.Paid.Locale/x86_64/stable"));
     assert!(!opens(&token, "app/org.test.Paid.Pro/x86_64/stable"));
     assert!(!opens(&token, "runtime/org.test.Paid.Pro.Locale/x86_64/stable"));
-    assert!(opens(&token, "runtime/org.test.Solo.Plugin.Extra/x86_64/stable"));
+    assert!(opens(&token, "runtime/org.test.Solo.Debug/x86_64/stable"));
+    assert!(!opens(&token, "app/org.test.Solo.Unsold/x86_64/stable"), "an app that is given by hand only");
+    assert!(opens(&token, "runtime/org.test.my_app.Locale/x86_64/stable"));
+    assert!(!opens(&token, "app/org.test.my_app/x86_64/stable"));
     assert!(!opens(&token, "app/org.test.Other/x86_64/stable"));
     assert!(!token.allows(Verb::Upgrade, &RefName::parse("app/org.test.Paid/x86_64/stable").unwrap()));
 
