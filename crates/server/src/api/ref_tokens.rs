@@ -154,7 +154,7 @@ fn sort<'a>(
             sorted.granted.push((&one.r#ref, name));
             continue;
         }
-        sorted.denied.push(refuse(app, view, access.is_some(), owner, &one.r#ref, private));
+        sorted.denied.push(refuse(app, view, access.is_some(), owner, &one.r#ref));
     }
     sorted
 }
@@ -169,11 +169,10 @@ fn refuse<'a>(
     signed_in: bool,
     owner: &'a str,
     name: &'a str,
-    private: bool,
 ) -> Denied<'a> {
     let store = app.config.issuer();
     if !signed_in {
-        let message = format!("{owner} needs an account at {store}. Sign in to get it.");
+        let message = format!("{owner} needs an account at {store}.");
         return Denied {
             r#ref: name,
             reason: Reason::SignInRequired,
@@ -185,14 +184,9 @@ fn refuse<'a>(
     match view.offers.get(owner) {
         Some(offer) => {
             let url = app.config.at(&format!("apps/{}/{owner}", view.repo.name));
-            let message = if private {
-                format!("Your account does not have {owner} yet. Buy it at {url}, then try again.")
-            } else {
-                format!(
-                    "Your account has not bought {} ({owner}) yet: {}. Buy it at {url}, then try again.",
-                    offer.title, offer.price
-                )
-            };
+            // The client adds where to buy it.
+            let what = if offer.title == owner { owner.to_owned() } else { format!("{} ({owner})", offer.title) };
+            let message = format!("Your account has not bought {what} yet; it costs {}.", offer.price);
             Denied { r#ref: name, reason: Reason::PurchaseRequired, app: owner, message, url: Some(url) }
         }
         None => {
