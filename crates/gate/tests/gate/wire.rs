@@ -177,8 +177,16 @@ impl Client {
         self.reader.fill_buf().map_or(true, <[u8]>::is_empty)
     }
 
-    pub(crate) fn stream(&self) -> &TcpStream {
-        &self.stream
+    /// Waits until something has arrived, and leaves it there.
+    pub(crate) fn wait_for_bytes(&mut self) {
+        assert!(!self.reader.fill_buf().unwrap().is_empty());
+    }
+
+    /// All that comes until the connection ends, however it does.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let _reset_is_an_end_too = self.reader.read_to_end(&mut rest);
+        rest
     }
 }
 
