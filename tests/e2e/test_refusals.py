@@ -10,7 +10,7 @@ import pytest
 
 from stage.person import answer_yes
 from stage.repo import MUST_BE_BOUGHT, PAID, SIBLING
-from stage.store import free_port
+from stage.store import free_port, self_signed
 
 
 def refused(person, *argv: str) -> str:
@@ -160,12 +160,7 @@ def test_a_url_that_is_no_store_is_told_from_one_that_is_down(world):
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(world, tmp_path):
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
-        check=True, capture_output=True,
-    )
+    certificate, key = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     port = free_port()

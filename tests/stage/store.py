@@ -19,13 +19,25 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-class Store:
-    """A store in `folder`, served on a free port of 127.0.0.1 unless a port is given."""
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost that nobody vouches for, and its key."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )
+    return certificate, key
 
-    def __init__(self, folder: Path, programs: Path, port: int | None = None, name: str = "Stage shop"):
+
+class Store:
+    """A store in `folder`, served on a free port of 127.0.0.1."""
+
+    def __init__(self, folder: Path, programs: Path, name: str = "Stage shop", host: str = "http://127.0.0.1"):
         self.folder = folder
-        self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}/"
+        self.port = free_port()
+        self.url = f"{host}:{self.port}/"
+        self.trusts = None  # the certificates that `get` trusts; the system's if not set
         self.config = folder / "flatpass.toml"
         self._flatpass = programs / "flatpass"
         self._server: subprocess.Popen | None = None
@@ -79,7 +91,7 @@ class Store:
             if self._server.poll() is not None:
                 raise AssertionError(f"flatpass serve ended at once:\n{self.log()}")
             try:
-                urllib.request.urlopen(self.url + "healthz", timeout=2).close()
+                urllib.request.urlopen(self.url + "healthz", timeout=2, context=self.trusts).close()
                 return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.02)
@@ -114,7 +126,7 @@ class Store:
         """A request to the store as some other program makes it: status, headers (lower case), body."""
         request = urllib.request.Request(self.url + path, headers=headers or {})
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=10, context=self.trusts) as answer:
                 return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
         except urllib.error.HTTPError as refused:
             return refused.code, {k.lower(): v for k, v in refused.headers.items()}, refused.read()
