@@ -1,6 +1,7 @@
 //! The gate through its public door: real repositories, real TCP, raw requests.
 
 mod freshness;
+mod http;
 mod leaks;
 mod private;
 mod shop;

@@ -139,11 +139,6 @@ impl Shop {
         found
     }
 
-    /// Makes the kernel's time stamps of everything in the repository old, so that files are cached at the first look.
-    pub(crate) fn settle(&self) {
-        std::thread::sleep(std::time::Duration::from_millis(60));
-    }
-
     pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> String {
         let output = Command::new(program)
             .args(arguments)

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::shop::{Desk, MOUNT};
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) shutdown: watch::Sender<bool>,
-    pub(crate) runtime: Runtime,
+    _runtime: Runtime,
 }
 
 /// How connections are served.
@@ -62,12 +62,14 @@ impl Server {
                 });
             }
         });
-        Self { address, shutdown, runtime }
+        Self { address, shutdown, _runtime: runtime }
     }
 
     pub(crate) fn connect(&self) -> Client {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_nodelay(true).unwrap();
         Client { reader: BufReader::new(stream.try_clone().unwrap()), stream }
     }
 
@@ -130,8 +132,9 @@ impl Client {
         self.stream.write_all(bytes).is_ok()
     }
 
-    pub(crate) fn finish_sending(&self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+    /// The half that sends, for another thread.
+    pub(crate) fn sender(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
     }
 
     pub(crate) fn ask(&mut self, method: &str, target: &str, fields: &[(&str, &str)]) -> Reply {
