@@ -2,6 +2,7 @@
 
 mod freshness;
 mod http;
+mod lanes;
 mod leaks;
 mod private;
 mod shop;
