@@ -9,9 +9,9 @@ use super::{Failure, StoreArgument, surroundings};
 use crate::authority::address::AuthorityUrl;
 use crate::session::refusal::Ended;
 
-/// Sign in to a store in your browser. Updates and installations then need nobody.
+/// Sign in to a store in your browser.
 ///
-/// Signing in again replaces the former sign-in, also with another account.
+/// Installations and updates then need nobody until the store ends the sign-in. Signing in again replaces the former sign-in, also with another account.
 #[derive(Debug, Args)]
 pub struct Login {
     #[command(flatten)]

@@ -5,7 +5,9 @@ use clap::Args;
 use super::{Failure, StoreArgument, surroundings};
 use crate::authority::address::AuthorityUrl;
 
-/// Sign out of a store: this computer forgets the sign-in, and the store ends it.
+/// Sign out of a store.
+///
+/// This computer forgets the sign-in, and the store ends it.
 #[derive(Debug, Args)]
 pub struct Logout {
     #[command(flatten)]

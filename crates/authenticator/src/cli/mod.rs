@@ -16,7 +16,10 @@ pub mod surroundings;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Lets Flatpak install apps that need a sign-in or were bought.
 ///
@@ -26,6 +29,8 @@ use tracing_subscriber::filter::LevelFilter;
 #[derive(Debug, Parser)]
 #[command(name = "flatpass-authenticator", version, after_help = EXAMPLES)]
 pub struct Arguments {
+    #[command(flatten)]
+    serve: serve::Serve,
     /// Say more about what happens, on standard error.
     #[arg(short, long, global = true)]
     verbose: bool,
@@ -43,24 +48,18 @@ const EXAMPLES: &str = "Examples:
 Environment:
   BROWSER               the program that shows web pages
   FLATPASS_CA_FILE      a PEM file with more trusted certificate authorities
-  FLATPASS_CREDENTIALS  where sign-ins are kept: auto (the keyring, or a file where there is none), file,
-                        or secret-service
+  FLATPASS_CREDENTIALS  where sign-ins are kept: auto, file or secret-service; auto is
+                        the keyring, or a file where there is none
   XDG_STATE_HOME        sign-ins are recorded in its folder flatpass (default ~/.local/state)";
 
 // `bridge`, `run` and `peers` will stand here.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Answer Flatpak on the session bus (what happens without a command)
     Serve(serve::Serve),
-    /// Sign in to a store, or as somebody else
     Login(login::Login),
-    /// Sign out of a store, here and there
     Logout(logout::Logout),
-    /// Show where you are signed in
     Status(status::Status),
-    /// Add a store's remote to Flatpak
     RemoteAdd(remote_add::RemoteAdd),
-    /// Make the session bus start this program when Flatpak asks for it
     Install(install::Install),
 }
 
@@ -91,11 +90,14 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 #[must_use]
 pub fn run(arguments: Arguments) -> ExitCode {
     let level = if arguments.verbose { LevelFilter::DEBUG } else { LevelFilter::WARN };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    // Only our own words: what libraries log could have a token in it.
+    let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), level);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(ours);
+    tracing_subscriber::registry().with(lines).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = match runtime {
         Ok(runtime) => {
-            let result = runtime.block_on(dispatch(arguments.command));
+            let result = runtime.block_on(dispatch(arguments));
             // A keyring that does not answer must not keep the process.
             runtime.shutdown_background();
             result
@@ -115,9 +117,10 @@ pub fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-async fn dispatch(command: Option<Command>) -> Result<(), Failure> {
-    match command {
-        None => Box::pin(serve::Serve::default().run()).await,
+async fn dispatch(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.command {
+        None => Box::pin(arguments.serve.run()).await,
+        Some(_) if arguments.serve.replace => Err(anyhow::anyhow!("--replace belongs after `serve`.").into()),
         Some(Command::Serve(command)) => Box::pin(command.run()).await,
         Some(Command::Login(command)) => Box::pin(command.run()).await,
         Some(Command::Logout(command)) => Box::pin(command.run()).await,

@@ -7,12 +7,12 @@ use zbus::connection::Builder;
 use super::{Failure, surroundings};
 use crate::dbus::service::{Service, ServiceError};
 
-/// Answer Flatpak on the session bus.
-#[derive(Debug, Default, Args)]
+/// Answer Flatpak on the session bus (what happens without a command).
+#[derive(Debug, Args)]
 pub struct Serve {
     /// Take the place of an authenticator that is running
     #[arg(long)]
-    replace: bool,
+    pub(super) replace: bool,
 }
 
 impl Serve {

@@ -8,7 +8,9 @@ use serde_json::json;
 use super::{Failure, surroundings};
 use crate::credentials::record::{Place, Record};
 
-/// Show where you are signed in, since when, and where the sign-in is kept. Nothing is sent anywhere.
+/// Show where you are signed in.
+///
+/// Since when, and where the sign-in is kept, is shown too. Nothing is sent anywhere.
 #[derive(Debug, Args)]
 pub struct Status {
     /// Print JSON: {"sign_ins":[{"authority","signed_in_at","refreshed_at","kept_in"}]}, times in seconds since 1970 UTC

@@ -96,6 +96,37 @@ async fn sigterm_answers_the_open_requests_and_ends_cleanly() {
     assert_eq!(service.0.wait().expect("ended").code(), Some(0));
 }
 
+/// Threat 14.
+#[tokio::test]
+async fn the_log_holds_no_secret_even_when_it_is_long() {
+    let (authority, bus, home) = (Authority::start().await, Bus::start(), Home::new());
+    {
+        let mut world = authority.world();
+        (world.device, world.buys, world.access_seconds) = (None, true, 1);
+    }
+    let service = home.serve(&bus).await;
+    let client = Client::new(bus.connect().await).await;
+    let mut request = client.begin(&Ask::paid(&authority.url)).await;
+    let url = request.webflow().await;
+    browse(&url).await;
+    request.done().await;
+    let response = request.response().await;
+    let mut again = Ask::paid(&authority.url).quiet();
+    again.refs[0].2 = i32::MAX;
+    assert_eq!(client.ask(&again).await.code, 0);
+    drop(service);
+    let log = std::fs::read_to_string(home.path("log")).expect("a log");
+    assert!(log.contains("a web flow is needed"), "{log}");
+    let url = url::Url::parse(&url).expect("a URL");
+    let state = url.query_pairs().find(|(name, _)| name == "state").expect("a state").1.into_owned();
+    let world = authority.world();
+    let secrets = world.access.iter().chain(&world.refresh).chain(&world.spent).chain(response.tokens.keys());
+    for secret in secrets.chain([&state]) {
+        assert!(!log.contains(secret.as_str()), "{secret} is in the log");
+    }
+    assert!(!world.spent.is_empty() && !response.tokens.is_empty());
+}
+
 #[tokio::test]
 async fn the_session_bus_starts_an_installed_authenticator() {
     let (authority, home) = (Authority::start().await, Home::new());
@@ -103,6 +134,11 @@ async fn the_session_bus_starts_an_installed_authenticator() {
     let bus = Bus::start_in(&home);
     let text = said(&home.run(&bus, &["install"]).await);
     assert!(text.contains("dbus-1/services/org.flatpass.Authenticator.service"), "{text}");
+    // systemd has a say where it is installed.
+    let unit = home.path("data/systemd/user/flatpass-authenticator.service");
+    if let Ok(judged) = home.command("systemd-analyze", &bus).args(["verify", "--user"]).arg(unit).output() {
+        assert!(judged.status.success() && said(&judged).is_empty(), "{}", said(&judged));
+    }
     let client = Client::new(bus.connect().await).await;
     zbus::fdo::DBusProxy::new(&client.connection)
         .await

@@ -2,8 +2,11 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use zbus::zvariant::{ObjectPath, OwnedObjectPath};
 
 use crate::authority::{Authority, browse};
@@ -64,6 +67,25 @@ async fn lock(bus: &Bus) {
     assert_eq!(locked.len(), 1);
 }
 
+/// Counts the password prompts that the keyring asks the desktop for. None of them is answered.
+async fn prompter(bus: &Bus) -> Arc<AtomicUsize> {
+    let connection = bus.connect().await;
+    let mut messages = zbus::MessageStream::from(&connection);
+    connection.request_name("org.gnome.keyring.SystemPrompter").await.expect("the name");
+    let prompts = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&prompts);
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = messages.next().await {
+            if message.header().interface().is_some_and(|name| name.as_str().ends_with(".Prompter")) {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let error = zbus::fdo::Error::Failed("no prompt".to_owned());
+                let _gone = connection.reply_dbus_error(&message.header(), error).await;
+            }
+        }
+    });
+    prompts
+}
+
 #[tokio::test]
 async fn a_sign_in_is_kept_in_the_keyring_and_survives_a_restart_and_a_locked_keyring_says_so() {
     let (authority, bus, home) = (Authority::start().await, Bus::start(), Home::new());
@@ -92,12 +114,17 @@ async fn a_sign_in_is_kept_in_the_keyring_and_survives_a_restart_and_a_locked_ke
     drop(service);
     let _service = home.serve(&bus).await;
     lock(&bus).await;
+    let prompts = prompter(&bus).await;
     let locked = client.ask(&Ask::paid(&authority.url).quiet()).await;
     assert_eq!(locked.code, 2);
     assert!(locked.message.starts_with("Your keyring is locked"), "{}", locked.message);
     assert!(!authority.world().reused);
 
+    assert_eq!(prompts.load(Ordering::SeqCst), 0, "nobody is asked for a password at night");
+
+    // A person at a terminal is asked.
     let status = home.run(&bus, &["logout", &authority.url]).await;
+    assert_ne!(prompts.load(Ordering::SeqCst), 0);
     assert!(said(&status).contains("signed out"), "{}", said(&status));
 }
 

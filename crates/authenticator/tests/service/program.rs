@@ -54,7 +54,14 @@ impl Home {
 
     /// The service, which has its name on the bus when this returns.
     pub(crate) async fn serve(&self, bus: &Bus) -> Process {
-        let child = self.command(PROGRAM, bus).args(["serve", "--replace"]).spawn().expect("started");
+        let log = std::fs::File::create(self.path("log")).expect("a file");
+        let child = self
+            .command(PROGRAM, bus)
+            .args(["--verbose", "serve", "--replace"])
+            .stdout(log.try_clone().expect("a file"))
+            .stderr(log)
+            .spawn()
+            .expect("started");
         let process = Process(child);
         let connection = bus.connect().await;
         let proxy = zbus::fdo::DBusProxy::new(&connection).await.expect("the bus");
