@@ -1,28 +1,32 @@
 //! The application's state and its router: one line for each endpoint.
 
-use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{self, Next};
 use axum::routing::{get, post};
 use flatpass_gate::{CacheLimits, Clock, FileCache, Gates};
 use flatpass_store::{Random, Store};
 use flatpass_token::UnixTime;
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 
 use crate::config::Config;
 use crate::payment::{self, PaymentProvider};
+use crate::problem::ApiError;
 use crate::snapshot::{Snapshot, SnapshotError};
+use crate::tries::Tries;
+use crate::web::page::PageError;
 use crate::{api, oauth, pages};
 
-/// Bodies over this many bytes are refused: 1000 refs fit twice.
+/// Bodies over this many bytes are refused: 1000 refs with their commits fit.
 const BODY_BYTES: usize = 512 * 1024;
+/// The longest form is that of a consent, with the refs that are asked for in it.
+const FORM_BYTES: usize = 64 * 1024;
 
 /// What the handlers share.
 pub struct App {
@@ -32,9 +36,9 @@ pub struct App {
     pub(crate) gates: Arc<Gates>,
     pub(crate) payment: Box<dyn PaymentProvider>,
     pub(crate) clock: Clock,
-    by_address: DefaultKeyedRateLimiter<IpAddr>,
-    by_account: DefaultKeyedRateLimiter<String>,
-    tokens_by_address: DefaultKeyedRateLimiter<IpAddr>,
+    pub(crate) tries: Tries,
+    /// The second since when changes could not be taken up; 0 while all is well.
+    pub(crate) stuck_since: AtomicI64,
 }
 
 impl App {
@@ -53,12 +57,10 @@ impl App {
         let snapshot = Snapshot::make(&config, &store, &files, None, now).await?;
         let gates = Arc::new(Gates::new(files));
         gates.replace(snapshot.gates.clone());
-        let per_minute = |count: u32| Quota::per_minute(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN));
         Ok(Arc::new(Self {
-            payment: payment::provider(&config, &store),
-            by_address: RateLimiter::keyed(per_minute(config.limits.sign_in_per_minute)),
-            by_account: RateLimiter::keyed(per_minute(config.limits.sign_in_per_minute)),
-            tokens_by_address: RateLimiter::keyed(per_minute(config.limits.token_per_minute)),
+            payment: payment::provider(&config, &store).map_err(SnapshotError::Payment)?,
+            tries: Tries::new(&config.limits),
+            stuck_since: AtomicI64::new(0),
             snapshot: ArcSwap::from_pointee(snapshot),
             config,
             store,
@@ -69,34 +71,6 @@ impl App {
 
     pub(crate) fn now(&self) -> UnixTime {
         self.clock.now().unix()
-    }
-
-    /// Counts one try to sign in, or the like, against the address and, when given, the account. `Err`: wait so many seconds.
-    pub(crate) fn allow_try(&self, address: IpAddr, account: Option<&str>) -> Result<(), u64> {
-        let clock = DefaultClock::default();
-        let seconds = |not_until: governor::NotUntil<_>| not_until.wait_time_from(clock.now()).as_secs() + 1;
-        self.by_address.check_key(&address).map_err(seconds)?;
-        if let Some(account) = account {
-            self.by_account.check_key(&account.trim().to_lowercase()).map_err(seconds)?;
-        }
-        Ok(())
-    }
-
-    /// Counts one call of the token endpoint. `Err`: wait so many seconds.
-    pub(crate) fn allow_token_call(&self, address: IpAddr) -> Result<(), u64> {
-        let now = DefaultClock::default().now();
-        self.tokens_by_address
-            .check_key(&address)
-            .map_err(|not_until| not_until.wait_time_from(now).as_secs() + 1)
-    }
-
-    /// Forgets addresses and accounts that have not tried for a while, so that the tables stay small.
-    pub(crate) fn forget_old_tries(&self) {
-        self.by_address.retain_recent();
-        self.by_account.retain_recent();
-        self.tokens_by_address.retain_recent();
-        self.by_address.shrink_to_fit();
-        self.by_account.shrink_to_fit();
     }
 }
 
@@ -115,10 +89,8 @@ impl Rng {
 
 /// Everything but the gates.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    Router::new()
+    let pages = Router::new()
         .route("/", get(pages::home::show))
-        .route("/healthz", get(pages::home::health))
-        .route("/static/{file}", get(pages::style::show))
         .route("/sign-in", get(pages::sign_in::show).post(pages::sign_in::submit))
         .route("/sign-up", get(pages::sign_up::show).post(pages::sign_up::submit))
         .route("/sign-out", post(pages::sign_in::sign_out))
@@ -129,17 +101,33 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/orders/{id}", get(pages::order::show))
         .route("/sandbox/pay/{reference}", get(pages::sandbox::show).post(pages::sandbox::decide))
         .route("/oauth/authorize", get(oauth::authorize::show).post(oauth::authorize::decide))
+        .route("/login", get(api::sample::login))
+        .route("/api/login", get(api::sample::login).post(api::sample::allow))
+        .route("/api/purchase/{repo}/{app}", get(api::sample::purchase))
+        .method_not_allowed_fallback(async || PageError::Method)
+        .layer(DefaultBodyLimit::max(FORM_BYTES));
+    let api = Router::new()
+        .route("/healthz", get(pages::home::health))
+        .route("/static/{file}", get(pages::style::show))
         .route("/oauth/token", post(oauth::token::submit))
         .route("/oauth/revoke", post(oauth::revoke::submit))
         .route("/oauth/introspect", post(oauth::introspect::submit))
         .route("/oauth/jwks", get(oauth::metadata::jwks))
         .route("/.well-known/oauth-authorization-server", get(oauth::metadata::show))
+        .route("/payment/events", post(api::payment_events::submit))
+        .layer(DefaultBodyLimit::max(FORM_BYTES))
         .route("/api/v1/ref-tokens", post(api::ref_tokens::submit))
-        .route("/api/login", get(api::sample::login).post(api::sample::allow))
         .route("/api/v1/get_tokens", post(api::sample::get_tokens))
         .route("/api/v1/begin_purchase", post(api::sample::begin_purchase))
-        .route("/api/purchase/{repo}/{app}", get(api::sample::purchase))
+        .method_not_allowed_fallback(async || ApiError::Method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES));
+    let longest = Duration::from_secs(app.config.limits.request_seconds);
+    pages
+        .merge(api)
         .fallback(pages::home::not_found)
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(middleware::from_fn(move |request: Request, next: Next| async move {
+            // The body's arrival is part of it, so who sends it one byte at a time holds nothing for long.
+            tokio::time::timeout(longest, next.run(request)).await.map_err(|_| ApiError::Slow)
+        }))
         .with_state(app)
 }

@@ -11,6 +11,7 @@ mod payment;
 mod problem;
 mod serve;
 mod snapshot;
+mod tries;
 mod web;
 
 pub use app::App;

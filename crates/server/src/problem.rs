@@ -6,6 +6,9 @@ use axum::response::{IntoResponse, Response};
 use flatpass_store::StoreError;
 use serde_json::json;
 
+use crate::payment::EventError;
+use crate::web::fields::FormError;
+
 /// An error that a program gets, with a sentence for the person behind it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
@@ -24,9 +27,18 @@ pub(crate) enum ApiError {
     /// No such thing.
     #[error("There is nothing here.")]
     NotFound,
-    /// Asked too often.
-    #[error("Too many requests. Wait {0} seconds and try again.")]
-    TooMany(u64),
+    /// The body is no form.
+    #[error("The request is not accepted: {0}.")]
+    Form(#[from] FormError),
+    /// Another method is needed here.
+    #[error("This address does not take that method; see the Allow header.")]
+    Method,
+    /// The answer, or the request's body, took too long.
+    #[error("The request took too long. Try again.")]
+    Slow,
+    /// A payment provider's message is not believed.
+    #[error("The message is not accepted: {0}.")]
+    Message(#[from] EventError),
     /// A failure of ours. The cause goes to the log.
     #[error("The store failed. Try again; if it goes on, tell the operator.")]
     Internal,
@@ -47,7 +59,10 @@ impl ApiError {
             Self::BadToken => (StatusCode::UNAUTHORIZED, "bad-token", "The access token is not good"),
             Self::UnknownRepo(_) => (StatusCode::NOT_FOUND, "unknown-repo", "Not a repository of this store"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
-            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests"),
+            Self::Form(error) => (error.status(), "bad-request", "The request cannot be read"),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method", "The method is not allowed"),
+            Self::Slow => (StatusCode::REQUEST_TIMEOUT, "timeout", "The request took too long"),
+            Self::Message(_) => (StatusCode::BAD_REQUEST, "message", "The message is not accepted"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The store failed"),
         }
     }
@@ -74,9 +89,6 @@ impl IntoResponse for ApiError {
                     header::WWW_AUTHENTICATE,
                     HeaderValue::from_static("Bearer realm=\"flatpass\", error=\"invalid_token\""),
                 );
-            }
-            Self::TooMany(seconds) => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             }
             _ => {}
         }

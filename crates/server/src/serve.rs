@@ -4,11 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use flatpass_gate::{Clock, Limits, Opaque, serve_connection};
+use flatpass_gate::{CacheLimits, Clock, Limits, Opaque, serve_connection};
 use flatpass_store::{Sealer, Store, StoreError, StoreOptions};
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
@@ -93,7 +95,8 @@ pub async fn serve(
         idle: Duration::from_secs(app.config.limits.idle_seconds),
         ..Limits::default()
     });
-    let connections = Arc::new(Semaphore::new(app.config.limits.connections));
+    let most = connections(app.config.limits.connections);
+    let connections = Arc::new(Semaphore::new(most));
     let beside = tokio::spawn(keep_up(Arc::clone(&app)));
     ready(&app.config);
 
@@ -121,7 +124,7 @@ pub async fn serve(
         });
     }
     beside.abort();
-    let all = u32::try_from(connection.app.config.limits.connections).unwrap_or(u32::MAX);
+    let all = u32::try_from(most).unwrap_or(u32::MAX);
     let grace = Duration::from_secs(connection.app.config.limits.shutdown_seconds);
     // All permits back means that all connections have ended.
     let _ = tokio::time::timeout(grace, connections.acquire_many(all)).await;
@@ -145,7 +148,8 @@ impl Connection {
         let gates = Arc::clone(&self.app.gates);
         match tls {
             None => {
-                serve_connection(stream, peer, gates, &self.limits, self.clock, self.shutdown, fallback).await;
+                serve_connection(stream, peer, gates, &self.limits, self.clock, self.shutdown, fallback)
+                    .await;
             }
             Some(tls) => {
                 let Ok(Ok(stream)) = tokio::time::timeout(self.limits.head_read, tls.accept(stream)).await
@@ -193,39 +197,72 @@ async fn keep_up(app: Arc<App>) {
             _ = look.tick() => seen = reload(&app, seen).await,
             _ = tidy.tick() => {
                 payment::settle_all(&app).await;
-                app.forget_old_tries();
                 app.gates.cache().sweep(app.clock.now());
             }
         }
     }
 }
 
-/// Makes the snapshot anew if anything changed. When that fails the last good one stays, and the next look tries again.
+/// Makes the snapshot anew if anything changed. When that fails the last good one stays, `/healthz` says so, and the next look
+/// tries again.
 async fn reload(app: &App, seen: Option<u64>) -> Option<u64> {
-    let counter = match app.store.change_counter().await {
-        Ok(counter) => counter,
-        Err(error) => {
-            tracing::error!(%error, "the store cannot be read; what was read last stays in force");
-            return seen;
-        }
-    };
-    let before = app.snapshot.load_full();
-    let stale = tokio::task::spawn_blocking({
-        let before = Arc::clone(&before);
-        move || before.is_stale()
-    });
-    if seen == Some(counter) && app.now() < before.good_until && !stale.await.unwrap_or(true) {
-        return seen;
-    }
-    match Snapshot::make(&app.config, &app.store, app.gates.cache(), Some(&before), app.now()).await {
-        Ok(snapshot) => {
-            app.gates.replace(snapshot.gates.clone());
-            app.snapshot.store(Arc::new(snapshot));
+    match try_reload(app, seen).await {
+        Ok(counter) => {
+            if app.stuck_since.swap(0, Ordering::Relaxed) != 0 {
+                tracing::info!("changes are taken up again");
+            }
             Some(counter)
         }
         Err(error) => {
-            tracing::error!(%error, "a change could not be taken up; what was read last stays in force");
+            let first =
+                app.stuck_since.compare_exchange(0, app.now().0, Ordering::Relaxed, Ordering::Relaxed);
+            // Three times a second would fill the disk that may be the trouble.
+            if first.is_ok() {
+                tracing::error!(%error, "changes cannot be taken up; what was read last stays in force");
+            }
             seen
         }
     }
+}
+
+async fn try_reload(app: &App, seen: Option<u64>) -> Result<u64, SnapshotError> {
+    let counter = app.store.change_counter().await?;
+    let before = app.snapshot.load_full();
+    if seen == Some(counter) && app.now() < before.good_until {
+        let looked_at = Arc::clone(&before);
+        let stale = tokio::task::spawn_blocking(move || looked_at.is_stale()).await;
+        if !stale.unwrap_or(true) {
+            return Ok(counter);
+        }
+    }
+    let snapshot =
+        Snapshot::make(&app.config, &app.store, app.gates.cache(), Some(&before), app.now()).await?;
+    app.gates.replace(snapshot.gates.clone());
+    app.snapshot.store(Arc::new(snapshot));
+    Ok(counter)
+}
+
+/// How many connections are taken at once: what the configuration says, or fewer if the system allows fewer open files than
+/// they, the files of the gates and the database need.
+fn connections(configured: usize) -> usize {
+    /// The database, the listener, the log, the runtime.
+    const OTHERS: u64 = 64;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum || limit.maximum.is_none() {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if setrlimit(Resource::Nofile, raised.clone()).is_ok() {
+            limit = raised;
+        }
+    }
+    let Some(files) = limit.current else { return configured };
+    let left = files.saturating_sub(OTHERS + CacheLimits::default().open_files).max(files / 4);
+    let most = usize::try_from(left).unwrap_or(usize::MAX).max(1);
+    if most < configured {
+        tracing::warn!(
+            configured,
+            most,
+            "fewer connections than configured, because the system allows {files} open files; raise LimitNOFILE"
+        );
+    }
+    configured.min(most)
 }

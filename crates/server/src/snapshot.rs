@@ -2,61 +2,109 @@
 //! It is rebuilt beside the requests when the store or a repo's summary changes, and swapped in whole.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use flatpass_gate::{FileCache, Gate, GateConfig, Policy, Rules};
-use flatpass_ostree::Summary;
-use flatpass_store::{KeyPhase, Repo, RepoPolicy, Store, StoreError, StoredOffer};
-use flatpass_token::{AccessTable, KeySet, Revocations, SigningKey, UnixTime, Verifier, VerifierConfig};
+use flatpass_ostree::{Checksum, Summary, SummaryRef};
+use flatpass_store::{Entitlement, KeyPhase, Repo, RepoPolicy, Store, StoreError, StoredOffer};
+use flatpass_token::{
+    AccessTable, KeySet, RefKind, RefName, Revocations, SigningKey, UnixTime, Verifier, VerifierConfig,
+};
+use url::Url;
 
 use crate::config::Config;
 
-/// The refs of a repo as its summary lists them, with their token types.
+/// What the summary says of a ref.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listed {
+    pub(crate) commit: Checksum,
+    pub(crate) token_type: i32,
+}
+
+/// The refs of a repo as its summary lists them.
 #[derive(Debug, Default)]
 pub(crate) struct Refs {
-    token_types: HashMap<String, Option<i32>>,
+    listed: HashMap<String, Listed>,
     app_ids: HashSet<String>,
     default_token_type: i32,
-    /// Size and time of the summary this was read from.
-    stamp: Option<(u64, SystemTime)>,
+    /// Size, time and file of the summary this was read from.
+    stamp: Option<(u64, SystemTime, u64)>,
 }
 
 impl Refs {
-    fn stamp_of(repo: &Repo) -> Option<(u64, SystemTime)> {
+    fn stamp_of(repo: &Repo) -> Option<(u64, SystemTime, u64)> {
         let metadata = std::fs::metadata(repo.path.join("summary")).ok()?;
-        Some((metadata.len(), metadata.modified().ok()?))
+        Some((metadata.len(), metadata.modified().ok()?, metadata.ino()))
     }
 
     /// Reads the summary; a repo without a readable one has no refs that anybody could ask for.
     fn read(repo: &Repo) -> Self {
         let stamp = Self::stamp_of(repo);
-        let Some(summary) =
-            std::fs::read(repo.path.join("summary")).ok().and_then(|bytes| Summary::parse(&bytes).ok())
-        else {
-            return Self { stamp, ..Self::default() };
+        let summary = match std::fs::read(repo.path.join("summary")).map(|bytes| Summary::parse(&bytes)) {
+            Ok(Ok(summary)) => summary,
+            Ok(Err(error)) => {
+                tracing::error!(repo = repo.name, %error, "the summary is damaged; no ref tokens are given until it is made anew");
+                return Self { stamp, ..Self::default() };
+            }
+            Err(error) => {
+                tracing::warn!(repo = repo.name, %error, "the repo has no summary; run flatpak build-update-repo");
+                return Self { stamp, ..Self::default() };
+            }
         };
+        let default_token_type = summary.metadata.default_token_type.unwrap_or(0);
         let app_ids = summary
             .refs
             .iter()
             .filter_map(|entry| entry.name.strip_prefix("app/")?.split('/').next().map(str::to_owned))
             .collect();
-        Self {
-            app_ids,
-            default_token_type: summary.metadata.default_token_type.unwrap_or(0),
-            token_types: summary.refs.into_iter().map(|entry| (entry.name, entry.token_type)).collect(),
-            stamp,
-        }
+        let listed = |entry: SummaryRef| {
+            let token_type = entry.token_type.unwrap_or(default_token_type);
+            (entry.name, Listed { commit: entry.checksum, token_type })
+        };
+        Self { app_ids, default_token_type, listed: summary.refs.into_iter().map(listed).collect(), stamp }
     }
 
-    /// All refs.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.token_types.keys().map(String::as_str)
+    /// All refs with what is said of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Listed)> {
+        self.listed.iter().map(|(name, listed)| (name.as_str(), *listed))
     }
 
-    /// The ref's token type; `None` when the repo does not list the ref.
-    pub(crate) fn token_type(&self, name: &str) -> Option<i32> {
-        self.token_types.get(name).map(|kind| kind.unwrap_or(self.default_token_type))
+    /// What the summary says of the ref; `None` when it does not list it.
+    pub(crate) fn find(&self, name: &str) -> Option<Listed> {
+        self.listed.get(name).copied()
+    }
+
+    /// The token type of commits that say none.
+    pub(crate) fn default_token_type(&self) -> i32 {
+        self.default_token_type
+    }
+}
+
+/// Which app an id belongs to, in a few lookups however many apps there are.
+#[derive(Debug, Default)]
+struct Owners {
+    apps: HashSet<String>,
+    /// By the id as flatpak writes it at the front of an extension's, with `_` for `-`.
+    fronts: HashMap<String, String>,
+}
+
+impl Owners {
+    fn new(apps: impl Iterator<Item = String>) -> Self {
+        let apps: HashSet<String> = apps.collect();
+        let fronts = apps.iter().map(|app| (app.replace('-', "_"), app.clone())).collect();
+        Self { apps, fronts }
+    }
+
+    /// The app with that id.
+    fn app(&self, id: &str) -> Option<&str> {
+        self.apps.get(id).map(String::as_str)
+    }
+
+    /// The app that a runtime with that id extends: the longest that it continues after a dot.
+    fn extended(&self, id: &str) -> Option<&str> {
+        id.rmatch_indices('.').find_map(|(dot, _)| self.fronts.get(id.get(..dot)?).map(String::as_str))
     }
 }
 
@@ -69,46 +117,61 @@ pub(crate) struct RepoView {
     pub(crate) offers: BTreeMap<String, StoredOffer>,
     pub(crate) refs: Arc<Refs>,
     pub(crate) verifier: Arc<Verifier>,
+    /// Of the apps that are in the repo or offered.
+    owners: Owners,
+    /// Of the apps that are offered: what the gate guards.
+    offered: Owners,
 }
 
 impl RepoView {
-    /// The app that a ref's id belongs to: itself, or the app that it extends. Apps of the repo and offered apps count, the
-    /// longest id wins, so that `org.test.Paid.Pro` never belongs to `org.test.Paid`.
-    pub(crate) fn owner<'a>(&'a self, id: &'a str) -> &'a str {
-        self.owner_in_repo(id).unwrap_or(id)
+    fn new(
+        repo: Repo,
+        url: String,
+        offers: BTreeMap<String, StoredOffer>,
+        refs: Arc<Refs>,
+        verifier: Arc<Verifier>,
+    ) -> Self {
+        let owners = Owners::new(refs.app_ids.iter().chain(offers.keys()).cloned());
+        let offered = Owners::new(offers.keys().cloned());
+        Self { repo, url, offers, refs, verifier, owners, offered }
     }
 
-    /// The same; `None` when no app of the repo owns the id.
+    /// The app whose rights open the ref: for an app itself, for an extension the app that it extends, for any other runtime
+    /// itself. An app never belongs to another one: `org.test.Paid.Pro` is not an extension of `org.test.Paid`.
+    pub(crate) fn owner<'a>(&'a self, name: &'a RefName) -> &'a str {
+        match name.kind() {
+            RefKind::App => name.id(),
+            RefKind::Runtime => {
+                self.owners.app(name.id()).or_else(|| self.owners.extended(name.id())).unwrap_or(name.id())
+            }
+        }
+    }
+
+    /// The app of the repo that an id without a kind means; `None` when no app owns it.
     pub(crate) fn owner_in_repo(&self, id: &str) -> Option<&str> {
-        let known = self.refs.app_ids.iter().chain(self.offers.keys()).map(String::as_str);
-        if let Some(exact) = known.clone().find(|app| *app == id) {
-            return Some(exact);
-        }
-        // Flatpak writes `_` for `-` at the front of an extension's id: `com.x.my-app` has `com.x.my_app.Locale`.
-        known
-            .filter(|app| {
-                id.strip_prefix(app.replace('-', "_").as_str()).is_some_and(|rest| rest.starts_with('.'))
-            })
-            .max_by_key(|app| app.len())
+        self.owners.app(id).or_else(|| self.owners.extended(id))
     }
 
-    /// Whether the ref's token type is an open one and nobody sells its app.
-    pub(crate) fn is_free(&self, name: &str, owner: &str) -> bool {
-        let kind = self.refs.token_type(name).unwrap_or(0);
-        !self.offers.contains_key(owner) && self.repo.open_token_types.contains(&kind)
+    /// Whether who has these entitlements in the repo may know what is in it.
+    pub(crate) fn may_be_seen(&self, entitlements: &[Entitlement]) -> bool {
+        self.repo.policy != RepoPolicy::Private || !entitlements.is_empty()
     }
 
-    /// Whether the ref is served without a token.
-    pub(crate) fn is_open(&self, name: &str, id: &str, hint: Option<i32>) -> bool {
-        if self.repo.policy == RepoPolicy::Private {
-            return false;
+    /// Whether the gate asks nobody for a token for this ref, beyond what it asks for the whole repo. The same rule as the
+    /// gate's: it guards offered apps with their extensions, and what has a token type that is not open.
+    pub(crate) fn is_free(&self, name: &RefName, token_type: i32) -> bool {
+        let guarded = self.offered.app(name.id()).is_some()
+            || (name.kind() == RefKind::Runtime && self.offered.extended(name.id()).is_some());
+        !guarded && self.repo.open_token_types.contains(&token_type)
+    }
+
+    /// Whether the gate serves the ref to everybody.
+    pub(crate) fn is_open(&self, name: &RefName, token_type: i32) -> bool {
+        match self.repo.policy {
+            RepoPolicy::Open => true,
+            RepoPolicy::Private => false,
+            RepoPolicy::Refs => self.is_free(name, token_type),
         }
-        if self.repo.policy == RepoPolicy::Open {
-            return true;
-        }
-        // The client's word counts only for refs that the summary does not list; the gate decides by the commit itself.
-        let kind = self.refs.token_type(name).or(hint).unwrap_or(0);
-        !self.offers.contains_key(self.owner(id)) && self.repo.open_token_types.contains(&kind)
     }
 }
 
@@ -130,6 +193,8 @@ pub(crate) enum SnapshotError {
     Store(#[from] StoreError),
     #[error("no key signs at this moment; make one with `flatpass key rotate`")]
     NoKey,
+    #[error("the payment provider cannot be set up: {0}")]
+    Payment(std::io::Error),
     #[error("the signing keys cannot be used: {0}")]
     Key(String),
 }
@@ -138,11 +203,15 @@ pub(crate) enum SnapshotError {
 const AT_LEAST_EVERY: i64 = 30;
 
 impl Snapshot {
-    /// The repo that clients have under this URL (no user info, with or without a slash at the end).
+    /// The repo that clients have under this URL, however its host is written, with or without a slash at the end. A URL with
+    /// user and password is nobody's: the authenticator takes them off, and others should not send them around.
     pub(crate) fn repo_by_url(&self, url: &str) -> Option<&Arc<RepoView>> {
-        let url = url.trim_end_matches('/');
+        let plain = |url: &str| url.trim_end_matches('/').to_owned();
+        let normal = |url: &str| Url::parse(url).map(|url| plain(url.as_str())).ok();
+        let asked = normal(url)?;
         self.repos.values().find(|view| {
-            view.url == url || view.repo.urls.iter().any(|other| other.trim_end_matches('/') == url)
+            plain(&view.url) == asked
+                || view.repo.urls.iter().any(|other| normal(other).as_ref() == Some(&asked))
         })
     }
 
@@ -235,7 +304,8 @@ impl Snapshot {
                     Err(error) => tracing::error!(repo = repo.name, %error, "this repo is not served"),
                 },
             }
-            repos.insert(repo.name.clone(), Arc::new(RepoView { repo, url, offers, refs, verifier }));
+            let name = repo.name.clone();
+            repos.insert(name, Arc::new(RepoView::new(repo, url, offers, refs, verifier)));
         }
         Ok(Self { repos, signing_key, jwks, gates, good_until })
     }

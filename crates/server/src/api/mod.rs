@@ -1,5 +1,6 @@
 //! The API for programs: ref tokens, and the REST API of upstream's sample authenticator.
 
+pub(crate) mod payment_events;
 pub(crate) mod ref_tokens;
 pub(crate) mod sample;
 

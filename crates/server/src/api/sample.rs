@@ -1,54 +1,53 @@
 //! The small REST API that upstream's sample authenticator speaks: `/api/login`, `/api/v1/get_tokens`,
 //! `/api/v1/begin_purchase`. Its ids are app ids, or whole refs; its tokens open our gates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use askama::Template;
 use aws_lc_rs::digest::{SHA256, digest};
-use axum::Form;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use flatpass_store::{CodeError, NewCode};
-use flatpass_token::{Secret, Verb};
+use flatpass_store::{AccessInfo, CodeError, NewCode};
+use flatpass_token::{Grant, RefName, Secret, Verb};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::ref_tokens::issue_app;
+use super::ref_tokens::sign;
 use super::{bearer, require_access};
 use crate::app::{App, Rng};
 use crate::oauth::token::answer;
 use crate::oauth::{LoopbackUri, SAMPLE, SCOPE, with_query};
-use crate::pages::offer::OfferPage;
+use crate::pages::offer::{OfferPage, visible};
 use crate::problem::ApiError;
-use crate::snapshot::{RepoView, Snapshot};
+use crate::snapshot::{Listed, RepoView, Snapshot};
 use crate::web::browser::Browser;
+use crate::web::fields::{Fields, FormError, Query};
 use crate::web::page::{Frame, PageError, render, see_other};
 use crate::web::{ClientAddress, query_value};
 
 const MOST_IDS: usize = 1000;
 
-#[derive(Deserialize)]
-pub(crate) struct Flow {
-    #[serde(default)]
-    redirect_uri: String,
-    #[serde(default)]
+/// What upstream's client adds to each page that it opens.
+struct Flow {
+    redirect: LoopbackUri,
     state: String,
 }
 
 impl Flow {
-    fn redirect(&self) -> Result<LoopbackUri, PageError> {
-        LoopbackUri::parse(&self.redirect_uri).ok_or_else(|| {
+    fn read(fields: &Fields) -> Result<Self, PageError> {
+        let redirect = LoopbackUri::parse(fields.text("redirect_uri")).ok_or_else(|| {
             PageError::BadRequest("The program that opened this page wants the answer sent to another machine. Nothing was given.".to_owned())
-        })
+        })?;
+        Ok(Self { redirect, state: fields.text("state").to_owned() })
     }
 
     fn query(&self) -> String {
-        format!("redirect_uri={}&state={}", query_value(&self.redirect_uri), query_value(&self.state))
+        format!("redirect_uri={}&state={}", query_value(self.redirect.as_str()), query_value(&self.state))
     }
 }
 
@@ -60,30 +59,21 @@ struct Login {
     state: String,
 }
 
-/// `GET /api/login?redirect_uri&state`
+/// `GET /api/login?redirect_uri&state`; upstream's client opens `/login` when its option `url` is the store's address itself.
 pub(crate) async fn login(
     State(app): State<Arc<App>>,
     browser: Browser,
-    Query(flow): Query<Flow>,
+    query: Result<Query, FormError>,
 ) -> Result<Response, PageError> {
-    let redirect = flow.redirect()?;
+    let flow = Flow::read(&query?.0)?;
     browser.require(&format!("/api/login?{}", flow.query()))?;
     let (csrf, cookie) = browser.form_token(&app);
-    let page =
-        Login { frame: Frame::new(&app, &browser, csrf), redirect_uri: flow.redirect_uri, state: flow.state };
-    Ok(render(StatusCode::OK, &page, cookie, Some(redirect.origin())))
-}
-
-#[derive(Deserialize)]
-pub(crate) struct Allow {
-    #[serde(default)]
-    csrf: String,
-    #[serde(default)]
-    redirect_uri: String,
-    #[serde(default)]
-    state: String,
-    #[serde(default)]
-    decision: String,
+    let page = Login {
+        frame: Frame::new(&app, &browser, csrf),
+        redirect_uri: flow.redirect.as_str().to_owned(),
+        state: flow.state,
+    };
+    Ok(render(StatusCode::OK, &page, cookie, Some(flow.redirect.form_action())))
 }
 
 /// `POST /api/login`: the consent; ends at `redirect_uri` with `token` and `state`.
@@ -91,14 +81,14 @@ pub(crate) async fn allow(
     State(app): State<Arc<App>>,
     browser: Browser,
     ClientAddress(address): ClientAddress,
-    Form(form): Form<Allow>,
+    form: Result<Fields, FormError>,
 ) -> Result<Response, PageError> {
-    browser.check_form(&form.csrf)?;
-    let flow = Flow { redirect_uri: form.redirect_uri, state: form.state };
-    let redirect = flow.redirect()?;
-    if form.decision != "allow" {
+    let form = form?;
+    browser.check_form(form.text("csrf"))?;
+    let flow = Flow::read(&form)?;
+    if form.text("decision") != "allow" {
         return Ok(see_other(
-            &with_query(&redirect, &[("error", "access_denied"), ("state", &flow.state)]),
+            &with_query(&flow.redirect, &[("error", "access_denied"), ("state", &flow.state)]),
             None,
         ));
     }
@@ -109,7 +99,7 @@ pub(crate) async fn allow(
     let code = NewCode {
         client_id: SAMPLE.to_owned(),
         account_id: signed_in.account.id.clone(),
-        redirect_uri: flow.redirect_uri.clone(),
+        redirect_uri: flow.redirect.as_str().to_owned(),
         code_challenge: challenge,
         scope: SCOPE.to_owned(),
         device_name: "Flatpak sample authenticator".to_owned(),
@@ -120,7 +110,7 @@ pub(crate) async fn allow(
         .exchange_code(
             code.expose(),
             SAMPLE,
-            &flow.redirect_uri,
+            flow.redirect.as_str(),
             verifier.expose(),
             &address.to_string(),
             app.now(),
@@ -131,7 +121,61 @@ pub(crate) async fn allow(
             CodeError::Store(error) => PageError::from(error),
             _ => PageError::Internal,
         })?;
-    Ok(see_other(&with_query(&redirect, &[("token", pair.access.expose()), ("state", &flow.state)]), None))
+    Ok(see_other(
+        &with_query(&flow.redirect, &[("token", pair.access.expose()), ("state", &flow.state)]),
+        None,
+    ))
+}
+
+/// What an id is to an account.
+enum Standing<'a> {
+    /// It needs no token.
+    Open,
+    /// The account may have the app, in this repo.
+    Has(&'a RepoView, &'a str),
+    /// It is for sale, in this repo.
+    ForSale(&'a RepoView, &'a str),
+    /// There is no such app here that the account may know of.
+    Unknown,
+}
+
+/// Looks an app's id up in all repos: ids name no repo here, so the one where the account has it comes before the one where it
+/// is for sale. Upstream's client takes `.Locale`, `.Debug` and `.Sources` off the ids; whole refs are understood too.
+async fn standing<'a>(
+    app: &App,
+    snapshot: &'a Snapshot,
+    access: &AccessInfo,
+    id: &str,
+) -> Result<Standing<'a>, ApiError> {
+    let id = if id.contains('/') { id.split('/').nth(1).unwrap_or_default() } else { id };
+    let mut found = Standing::Unknown;
+    for view in snapshot.repos.values() {
+        let Some(owner) = view.owner_in_repo(id) else { continue };
+        let entitlements =
+            app.store.entitlements(&access.account_id, Some(&view.repo.name), app.now()).await?;
+        if !view.may_be_seen(&entitlements) {
+            continue;
+        }
+        // Of an app with several refs, one that needs a token decides.
+        let mut refs = refs_of(view, owner).peekable();
+        if refs.peek().is_some() && refs.all(|(name, listed)| view.is_open(&name, listed.token_type)) {
+            return Ok(Standing::Open);
+        }
+        let free = refs_of(view, owner).all(|(name, listed)| view.is_free(&name, listed.token_type));
+        if free || entitlements.iter().any(|one| one.allows(owner, Verb::Download)) {
+            return Ok(Standing::Has(view, owner));
+        }
+        if view.offers.contains_key(owner) && matches!(found, Standing::Unknown) {
+            found = Standing::ForSale(view, owner);
+        }
+    }
+    Ok(found)
+}
+
+/// The refs of an app, its extensions included.
+fn refs_of<'a>(view: &'a RepoView, owner: &'a str) -> impl Iterator<Item = (RefName, Listed)> + 'a {
+    let parsed = |(name, listed)| Some((RefName::parse(name).ok()?, listed));
+    view.refs.iter().filter_map(parsed).filter(move |(name, _)| view.owner(name) == owner)
 }
 
 #[derive(Deserialize)]
@@ -139,13 +183,7 @@ struct Ids {
     ids: Vec<String>,
 }
 
-/// The app that an id or ref means, with the repo that has it.
-fn find<'a>(snapshot: &'a Snapshot, id: &'a str) -> Option<(&'a RepoView, &'a str)> {
-    let id = if id.contains('/') { id.split('/').nth(1)? } else { id };
-    snapshot.repos.values().find_map(|view| Some((view.as_ref(), view.owner_in_repo(id)?)))
-}
-
-/// `POST /api/v1/get_tokens {"ids":[…]}`
+/// `POST /api/v1/get_tokens {"ids":[…]}`; an empty token says that none is needed.
 pub(crate) async fn get_tokens(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -162,21 +200,18 @@ pub(crate) async fn get_tokens(
     let mut tokens = BTreeMap::new();
     let mut denied = Vec::new();
     for id in &ids {
-        let found = match find(&snapshot, id) {
-            Some((view, owner)) => {
-                let entitled = app
-                    .store
-                    .entitled(&access.account_id, &view.repo.name, owner, Verb::Download, app.now())
-                    .await?;
-                entitled.then_some((view, owner))
+        match standing(&app, &snapshot, &access, id).await? {
+            Standing::Open => {
+                tokens.insert(id, String::new());
             }
-            None => None,
-        };
-        match found {
-            Some((view, owner)) => {
-                tokens.insert(id.clone(), issue_app(&app, &snapshot, view, &access, owner)?);
+            Standing::Has(view, owner) => {
+                let ids = refs_of(view, owner).map(|(name, _)| name.id().to_owned());
+                let ids: BTreeSet<_> = ids.chain([owner.to_owned()]).collect();
+                // These ids name no branch and no architecture.
+                let grant = Grant::for_ids(&[Verb::Download, Verb::Upgrade], ids);
+                tokens.insert(id, sign(&app, &snapshot, view, &access, vec![grant])?);
             }
-            None => denied.push(id.clone()),
+            Standing::ForSale(..) | Standing::Unknown => denied.push(id),
         }
     }
     Ok(answer(StatusCode::OK, &json!({ "tokens": tokens, "denied": denied })))
@@ -193,15 +228,16 @@ pub(crate) async fn begin_purchase(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    require_access(&app, bearer(&headers)?).await?;
+    let access = require_access(&app, bearer(&headers)?).await?;
     let OneId { id } = serde_json::from_slice(&body).map_err(|_| {
         ApiError::BadRequest("The body must be JSON such as {\"id\": \"org.example.App\"}.".to_owned())
     })?;
     let snapshot = app.snapshot.load_full();
-    let (view, owner) = find(&snapshot, &id).ok_or(ApiError::NotFound)?;
-    if !view.offers.contains_key(owner) {
+    let (Standing::ForSale(view, owner) | Standing::Has(view, owner)) =
+        standing(&app, &snapshot, &access, &id).await?
+    else {
         return Err(ApiError::NotFound);
-    }
+    };
     let uri = app.config.at(&format!("api/purchase/{}/{owner}", view.repo.name));
     Ok(answer(StatusCode::OK, &json!({ "start_uri": uri })))
 }
@@ -212,22 +248,20 @@ pub(crate) async fn purchase(
     State(app): State<Arc<App>>,
     browser: Browser,
     Path((repo, app_id)): Path<(String, String)>,
-    Query(flow): Query<Flow>,
+    query: Result<Query, FormError>,
 ) -> Result<Response, PageError> {
-    let redirect = flow.redirect()?;
+    let flow = Flow::read(&query?.0)?;
     let here = format!("/api/purchase/{}/{}?{}", query_value(&repo), query_value(&app_id), flow.query());
     let signed_in = browser.require(&here)?;
-    let snapshot = app.snapshot.load_full();
-    let offer =
-        snapshot.repos.get(&repo).and_then(|view| view.offers.get(&app_id)).ok_or(PageError::NotFound)?;
     if app.store.entitled(&signed_in.account.id, &repo, &app_id, Verb::Download, app.now()).await? {
-        let thanks = app.config.at(&format!("apps/{repo}/{app_id}"));
+        let thanks = app.config.at(&format!("apps/{}/{}", query_value(&repo), query_value(&app_id)));
         return Ok(see_other(
-            &with_query(&redirect, &[("state", &flow.state), ("redirect_uri", &thanks)]),
+            &with_query(&flow.redirect, &[("state", &flow.state), ("redirect_uri", &thanks)]),
             None,
         ));
     }
+    let offer = visible(&app, &browser, &repo, &app_id).await?;
     let (csrf, cookie) = browser.form_token(&app);
-    let page = OfferPage::new(Frame::new(&app, &browser, csrf), offer, here, String::new());
-    Ok(render(StatusCode::OK, &page, cookie, Some(redirect.origin())))
+    let page = OfferPage::new(Frame::new(&app, &browser, csrf), &offer, here);
+    Ok(render(StatusCode::OK, &page, cookie, Some(flow.redirect.form_action())))
 }

@@ -6,39 +6,25 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::Form;
-use axum::extract::{Query, RawQuery, State};
-use axum::http::{StatusCode, Uri};
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use flatpass_store::{NewCode, StoredOffer};
 use flatpass_token::{RefName, Verb};
 use serde::Deserialize;
 
+use super::pkce::{CodeChallenge, PkceError};
 use super::{AUTHENTICATOR, LoopbackUri, SCOPE, with_query};
 use crate::app::{App, Rng};
 use crate::pages::offer::OfferPage;
 use crate::web::browser::{Browser, SignedIn};
+use crate::web::fields::{Fields, FormError};
 use crate::web::page::{Frame, PageError, render, see_other};
 
-#[derive(Deserialize)]
-struct Parameters {
-    #[serde(default)]
-    response_type: String,
-    #[serde(default)]
-    client_id: String,
-    #[serde(default)]
-    redirect_uri: String,
-    #[serde(default)]
-    code_challenge: String,
-    #[serde(default)]
-    code_challenge_method: String,
-    #[serde(default)]
-    state: String,
-    #[serde(default)]
-    device_name: String,
-    #[serde(default)]
-    authorization_details: String,
-}
+/// More refs than any one transaction of a client has for sale.
+const MOST_REFS: usize = 1000;
+/// The longest `state` that is carried along, in bytes.
+const LONGEST_STATE: usize = 512;
 
 /// Refs that a device wants, as one item of `authorization_details`.
 #[derive(Deserialize)]
@@ -50,59 +36,117 @@ struct Detail {
     refs: Vec<String>,
 }
 
-/// A request whose client and redirect are good.
-struct Request {
+/// What is wrong with the request as such: it is told to the person, and nothing is sent anywhere (RFC 6749, 4.1.2.1).
+#[derive(Debug, thiserror::Error)]
+enum Unanswerable {
+    #[error(
+        "The link that opened this page cannot be read: {0}. Go back to the program that opened it and try again."
+    )]
+    Query(FormError),
+    #[error("An unknown program asked for access. Nothing was given.")]
+    Client,
+    #[error("The program that opened this page wants the answer sent to another machine. Nothing was given.")]
+    Redirect,
+    #[error("The link that opened this page is too long. Ask for fewer apps at once.")]
+    State,
+}
+
+impl From<Unanswerable> for PageError {
+    fn from(error: Unanswerable) -> Self {
+        Self::BadRequest(error.to_string())
+    }
+}
+
+/// What is told to the client, at its redirect address (RFC 6749, 4.1.2.1; RFC 9396, 5).
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("response_type must be code")]
+    ResponseType,
+    #[error(transparent)]
+    Pkce(#[from] PkceError),
+    #[error(
+        "authorization_details must be a JSON array of at most 1000 refs in items of the type flatpak_refs"
+    )]
+    Details,
+    #[error("authorization_details names a repository that is not one of this store")]
+    Repo,
+    #[error("the person said no")]
+    Denied,
+}
+
+impl Refusal {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::ResponseType => "unsupported_response_type",
+            Self::Pkce(_) => "invalid_request",
+            Self::Details | Self::Repo => "invalid_authorization_details",
+            Self::Denied => "access_denied",
+        }
+    }
+}
+
+/// A request whose client and redirect address are good, so that it can be answered.
+struct Answerable {
+    /// As it came, without what our own pages added.
     query: String,
+    fields: Fields,
     redirect: LoopbackUri,
-    parameters: Parameters,
+}
+
+/// A request that is good in all.
+struct Wish {
+    challenge: CodeChallenge,
     details: Vec<Detail>,
 }
 
-/// What is wrong with a request, for the client (RFC 6749, 4.1.2.1).
-struct Refusal {
-    error: &'static str,
-    description: &'static str,
+/// What a page of ours says about the payment when it sends the browser back here: a field at the end of the query.
+const OUTCOME: &str = "flatpass_outcome";
+
+/// Where a browser goes after a payment that came to nothing.
+pub(crate) fn after_payment(next: &str, outcome: &str) -> String {
+    if next.starts_with("/oauth/authorize?") {
+        format!("{next}&{OUTCOME}={outcome}")
+    } else {
+        next.to_owned()
+    }
 }
 
-impl Request {
-    /// `Err(page)` when the client or the redirect is not good: then nothing is sent anywhere.
-    fn read(query: String) -> Result<(Self, Option<Refusal>), PageError> {
-        let bad = |what: &str| PageError::BadRequest(what.to_owned());
-        let uri: Uri = format!("/?{query}").parse().map_err(|_| bad("The link that opened this page is broken. Go back to the program that opened it and try again."))?;
-        let Query(parameters): Query<Parameters> = Query::try_from_uri(&uri)
-            .map_err(|_| bad("The link that opened this page cannot be read. Go back to the program that opened it and try again."))?;
-        if parameters.client_id != AUTHENTICATOR {
-            return Err(bad("An unknown program asked for access. Nothing was given."));
+impl Answerable {
+    fn read(query: &str) -> Result<Self, Unanswerable> {
+        let fields = Fields::parse(query.as_bytes()).map_err(Unanswerable::Query)?;
+        if fields.get("client_id") != Some(AUTHENTICATOR) {
+            return Err(Unanswerable::Client);
         }
-        let redirect = LoopbackUri::parse(&parameters.redirect_uri)
-            .ok_or_else(|| bad("The program that opened this page wants the answer sent to another machine. Nothing was given."))?;
-        let mut refusal = None;
-        if parameters.response_type != "code" {
-            refusal =
-                Some(Refusal { error: "unsupported_response_type", description: "only response_type=code" });
-        } else if parameters.code_challenge_method != "S256" || parameters.code_challenge.len() != 43 {
-            refusal = Some(Refusal { error: "invalid_request", description: "PKCE with S256 is required" });
+        let redirect = LoopbackUri::parse(fields.text("redirect_uri")).ok_or(Unanswerable::Redirect)?;
+        if fields.text("state").len() > LONGEST_STATE {
+            return Err(Unanswerable::State);
         }
-        let details = if parameters.authorization_details.is_empty() {
-            Vec::new()
-        } else {
-            serde_json::from_str::<Vec<Detail>>(&parameters.authorization_details).unwrap_or_else(|_| {
-                refusal = Some(Refusal {
-                    error: "invalid_authorization_details",
-                    description: "authorization_details is not a JSON array of details",
-                });
-                Vec::new()
-            })
-        };
-        if details.iter().any(|detail| detail.r#type != "flatpak_refs") {
-            refusal = Some(Refusal {
-                error: "invalid_authorization_details",
-                description: "only the type flatpak_refs",
-            });
-        }
-        Ok((Self { query, redirect, parameters, details }, refusal))
+        let query = query.split('&').filter(|pair| !pair.starts_with(OUTCOME)).collect::<Vec<_>>().join("&");
+        Ok(Self { query, fields, redirect })
     }
 
+    fn check(&self, app: &App) -> Result<Wish, Refusal> {
+        if self.fields.get("response_type") != Some("code") {
+            return Err(Refusal::ResponseType);
+        }
+        let challenge =
+            CodeChallenge::read(self.fields.get("code_challenge"), self.fields.get("code_challenge_method"))?;
+        let details = match self.fields.get("authorization_details") {
+            Some(text) => serde_json::from_str::<Vec<Detail>>(text).map_err(|_| Refusal::Details)?,
+            None => Vec::new(),
+        };
+        let refs: usize = details.iter().map(|detail| detail.refs.len()).sum();
+        if refs > MOST_REFS || details.iter().any(|detail| detail.r#type != "flatpak_refs") {
+            return Err(Refusal::Details);
+        }
+        let snapshot = app.snapshot.load();
+        if details.iter().any(|detail| snapshot.repo_by_url(&detail.repo_url).is_none()) {
+            return Err(Refusal::Repo);
+        }
+        Ok(Wish { challenge, details })
+    }
+
+    /// The path that leads to this request again.
     fn here(&self) -> String {
         format!("/oauth/authorize?{}", self.query)
     }
@@ -110,30 +154,37 @@ impl Request {
     fn answer(&self, app: &App, parameters: &[(&str, &str)]) -> Response {
         let issuer = app.config.issuer();
         let mut all = parameters.to_vec();
-        if !self.parameters.state.is_empty() {
-            all.push(("state", &self.parameters.state));
-        }
+        all.extend(self.fields.get("state").map(|state| ("state", state)));
         all.push(("iss", &issuer));
         see_other(&with_query(&self.redirect, &all), None)
     }
 
-    /// The first wanted app that this account would have to buy.
-    async fn to_buy(&self, app: &App, signed_in: &SignedIn) -> Result<Option<StoredOffer>, PageError> {
+    fn refuse(&self, app: &App, refusal: &Refusal) -> Response {
+        self.answer(app, &[("error", refusal.code()), ("error_description", &refusal.to_string())])
+    }
+}
+
+impl Wish {
+    /// The wanted apps that this account would have to buy.
+    async fn to_buy(&self, app: &App, signed_in: &SignedIn) -> Result<Vec<StoredOffer>, PageError> {
         let snapshot = app.snapshot.load_full();
+        let mut offers: Vec<StoredOffer> = Vec::new();
         for detail in &self.details {
             let Some(view) = snapshot.repo_by_url(&detail.repo_url) else { continue };
+            let account = &signed_in.account.id;
+            let entitlements = app.store.entitlements(account, Some(&view.repo.name), app.now()).await?;
+            if !view.may_be_seen(&entitlements) {
+                continue;
+            }
             for name in detail.refs.iter().filter_map(|name| RefName::parse(name).ok()) {
-                let Some(offer) = view.offers.get(view.owner(name.id())) else { continue };
-                let entitled = app
-                    .store
-                    .entitled(&signed_in.account.id, &offer.repo, &offer.app_id, Verb::Download, app.now())
-                    .await?;
-                if !entitled {
-                    return Ok(Some(offer.clone()));
+                let Some(offer) = view.offers.get(view.owner(&name)) else { continue };
+                let owned = entitlements.iter().any(|one| one.allows(&offer.app_id, Verb::Download));
+                if !owned && !offers.contains(offer) {
+                    offers.push(offer.clone());
                 }
             }
         }
-        Ok(None)
+        Ok(offers)
     }
 }
 
@@ -150,59 +201,60 @@ pub(crate) async fn show(
     browser: Browser,
     RawQuery(query): RawQuery,
 ) -> Result<Response, PageError> {
-    let (request, refusal) = Request::read(query.unwrap_or_default())?;
-    if let Some(refusal) = refusal {
-        let answer = [("error", refusal.error), ("error_description", refusal.description)];
-        return Ok(request.answer(&app, &answer));
-    }
+    let request = Answerable::read(&query.unwrap_or_default())?;
+    let wish = match request.check(&app) {
+        Ok(wish) => wish,
+        Err(refusal) => return Ok(request.refuse(&app, &refusal)),
+    };
     let signed_in = browser.require(&request.here())?;
+    let outcome = request.fields.text(OUTCOME);
+    if outcome == "cancelled" {
+        return Ok(request.refuse(&app, &Refusal::Denied));
+    }
     let (csrf, cookie) = browser.form_token(&app);
     let frame = Frame::new(&app, &browser, csrf);
-    let origin = Some(request.redirect.origin());
-    if let Some(offer) = request.to_buy(&app, signed_in).await? {
-        let page = OfferPage::new(frame, &offer, request.here(), request.query.clone());
-        return Ok(render(StatusCode::OK, &page, cookie, origin));
+    let target = Some(request.redirect.form_action());
+    let mut to_buy = wish.to_buy(&app, signed_in).await?.into_iter();
+    if let Some(offer) = to_buy.next() {
+        let page = OfferPage {
+            request: request.query.clone(),
+            declined: outcome == "declined",
+            more: to_buy.map(|offer| format!("{} for {}", offer.title, offer.price)).collect(),
+            ..OfferPage::new(frame, &offer, request.here())
+        };
+        return Ok(render(StatusCode::OK, &page, cookie, target));
     }
-    let device = match request.parameters.device_name.as_str() {
-        "" => "a device without a name".to_owned(),
-        name => name.chars().take(100).collect(),
+    let device = match request.fields.get("device_name") {
+        None => "a device without a name".to_owned(),
+        Some(name) => name.chars().filter(|letter| !letter.is_control()).take(100).collect(),
     };
-    Ok(render(StatusCode::OK, &Allow { frame, device, request: request.query.clone() }, cookie, origin))
+    Ok(render(StatusCode::OK, &Allow { frame, device, request: request.query }, cookie, target))
 }
 
-#[derive(Deserialize)]
-pub(crate) struct Decision {
-    #[serde(default)]
-    csrf: String,
-    #[serde(default)]
-    request: String,
-    #[serde(default)]
-    decision: String,
-}
-
+/// The answer to the page that asks for consent, or the "not now" of the page that sells.
 pub(crate) async fn decide(
     State(app): State<Arc<App>>,
     browser: Browser,
-    Form(form): Form<Decision>,
+    form: Result<Fields, FormError>,
 ) -> Result<Response, PageError> {
-    browser.check_form(&form.csrf)?;
-    let (request, refusal) = Request::read(form.request)?;
-    if refusal.is_some() {
-        return Err(PageError::StaleForm);
-    }
-    if form.decision != "allow" {
-        return Ok(
-            request.answer(&app, &[("error", "access_denied"), ("error_description", "the person said no")])
-        );
+    let form = form?;
+    browser.check_form(form.text("csrf"))?;
+    let request = Answerable::read(form.text("request"))?;
+    let wish = match request.check(&app) {
+        Ok(wish) => wish,
+        Err(refusal) => return Ok(request.refuse(&app, &refusal)),
+    };
+    if form.text("decision") != "allow" {
+        return Ok(request.refuse(&app, &Refusal::Denied));
     }
     let signed_in = browser.require(&request.here())?;
     let code = NewCode {
-        client_id: request.parameters.client_id.clone(),
+        client_id: AUTHENTICATOR.to_owned(),
         account_id: signed_in.account.id.clone(),
         redirect_uri: request.redirect.as_str().to_owned(),
-        code_challenge: request.parameters.code_challenge.clone(),
+        code_challenge: wish.challenge.as_str().to_owned(),
         scope: SCOPE.to_owned(),
-        device_name: request.parameters.device_name.clone(),
+        device_name: request.fields.text("device_name").to_owned(),
     };
     let code = app.store.create_code(code, app.now(), Rng::system().as_random()).await?;
     Ok(request.answer(&app, &[("code", code.expose())]))

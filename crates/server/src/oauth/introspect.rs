@@ -3,31 +3,27 @@
 
 use std::sync::Arc;
 
-use axum::Form;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::token::answer;
 use crate::api::{bearer, require_access};
 use crate::app::App;
 use crate::problem::ApiError;
-
-#[derive(Deserialize)]
-pub(crate) struct Parameters {
-    #[serde(default)]
-    token: String,
-}
+use crate::web::fields::{Fields, FormError};
 
 pub(crate) async fn submit(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    Form(form): Form<Parameters>,
+    form: Result<Fields, FormError>,
 ) -> Result<Response, ApiError> {
     let caller = require_access(&app, bearer(&headers)?).await?;
-    Ok(answer(StatusCode::OK, &describe(&app, &form.token, &caller.account_id.0).await?))
+    let form = form?;
+    let token =
+        form.get("token").ok_or_else(|| ApiError::BadRequest("The field token is missing.".to_owned()))?;
+    Ok(answer(StatusCode::OK, &describe(&app, token, &caller.account_id.0).await?))
 }
 
 async fn describe(app: &App, token: &str, account: &str) -> Result<Value, ApiError> {
@@ -47,7 +43,7 @@ async fn describe(app: &App, token: &str, account: &str) -> Result<Value, ApiErr
         {
             return Ok(json!({
                 "active": true, "token_type": "Bearer", "sub": account, "iss": app.config.issuer(), "aud": view.url,
-                "jti": verified.id(),
+                "jti": verified.id(), "exp": verified.expires_at(), "authorization_details": verified.grants(),
             }));
         }
     }

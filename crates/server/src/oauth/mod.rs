@@ -3,6 +3,7 @@
 pub(crate) mod authorize;
 pub(crate) mod introspect;
 pub(crate) mod metadata;
+mod pkce;
 mod redirect;
 pub(crate) mod revoke;
 pub(crate) mod token;

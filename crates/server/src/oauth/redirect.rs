@@ -39,9 +39,10 @@ impl LoopbackUri {
         &self.text
     }
 
-    /// `http://127.0.0.1:PORT`
-    pub(crate) fn origin(&self) -> &str {
-        &self.origin
+    /// What a Content-Security-Policy must name in `form-action` so that a form may end in this address: its origin. CSP has no
+    /// way to write an IPv6 address, so all of `http:` is named for those.
+    pub(crate) fn form_action(&self) -> &str {
+        if self.origin.contains('[') { "http:" } else { &self.origin }
     }
 }
 

@@ -2,32 +2,17 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Form, Json};
 use flatpass_store::{CodeError, RefreshError, StoreError, TokenPair};
-use serde::Deserialize;
 use serde_json::json;
 
+use super::pkce::is_verifier;
 use crate::app::{App, Rng};
 use crate::web::ClientAddress;
-
-#[derive(Deserialize)]
-pub(crate) struct Parameters {
-    #[serde(default)]
-    grant_type: String,
-    #[serde(default)]
-    client_id: String,
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    redirect_uri: String,
-    #[serde(default)]
-    code_verifier: String,
-    #[serde(default)]
-    refresh_token: String,
-}
+use crate::web::fields::{Fields, FormError};
 
 /// Why there are no tokens (RFC 6749, 5.2).
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +21,13 @@ pub(crate) enum TokenError {
     GrantType,
     #[error("client_id is missing, or not known here")]
     Client,
-    #[error("code_verifier must have 43 to 128 characters (RFC 7636)")]
+    #[error("{0}")]
+    Form(#[from] FormError),
+    #[error("clients have no password here; send client_id in the form and no Authorization header")]
+    Authorization,
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    #[error("code_verifier must have 43 to 128 letters, digits or -._~ (RFC 7636)")]
     Verifier,
     #[error("{0}")]
     Code(CodeError),
@@ -66,12 +57,20 @@ impl From<RefreshError> for TokenError {
     }
 }
 
+impl From<StoreError> for TokenError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
 impl IntoResponse for TokenError {
     fn into_response(self) -> Response {
         let (status, error) = match &self {
             Self::GrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
             Self::Client => (StatusCode::BAD_REQUEST, "invalid_client"),
-            Self::Verifier => (StatusCode::BAD_REQUEST, "invalid_request"),
+            Self::Authorization => (StatusCode::UNAUTHORIZED, "invalid_client"),
+            Self::Verifier | Self::Missing(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
+            Self::Form(error) => (error.status(), "invalid_request"),
             Self::Code(_) | Self::Refresh(_) => (StatusCode::BAD_REQUEST, "invalid_grant"),
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "slow_down"),
             Self::Store(error) => {
@@ -79,7 +78,20 @@ impl IntoResponse for TokenError {
                 (StatusCode::INTERNAL_SERVER_ERROR, "server_error")
             }
         };
-        answer(status, &json!({ "error": error, "error_description": self.to_string() }))
+        let mut response = answer(status, &json!({ "error": error, "error_description": self.to_string() }));
+        let headers = response.headers_mut();
+        match self {
+            Self::TooMany(seconds) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            // RFC 6749, 5.2: the scheme that was tried.
+            Self::Authorization => {
+                headers
+                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"flatpass\""));
+            }
+            _ => {}
+        }
+        response
     }
 }
 
@@ -93,33 +105,28 @@ pub(crate) fn answer(status: StatusCode, body: &serde_json::Value) -> Response {
 pub(crate) async fn submit(
     State(app): State<Arc<App>>,
     ClientAddress(address): ClientAddress,
-    Form(form): Form<Parameters>,
+    headers: HeaderMap,
+    form: Result<Fields, FormError>,
 ) -> Result<Response, TokenError> {
-    app.allow_token_call(address).map_err(TokenError::TooMany)?;
-    if form.client_id != super::AUTHENTICATOR {
-        return Err(TokenError::Client);
+    app.tries.token(address).map_err(TokenError::TooMany)?;
+    if headers.contains_key(header::AUTHORIZATION) {
+        return Err(TokenError::Authorization);
     }
-    let (address, now) = (address.to_string(), app.now());
-    let mut rng = Rng::system();
-    let pair: TokenPair = match form.grant_type.as_str() {
+    let form = form?;
+    let field = |name| form.get(name).ok_or(TokenError::Missing(name));
+    let grant_type = field("grant_type")?;
+    let client =
+        form.get("client_id").filter(|client| *client == super::AUTHENTICATOR).ok_or(TokenError::Client)?;
+    let (address, now, mut rng) = (address.to_string(), app.now(), Rng::system());
+    let pair: TokenPair = match grant_type {
         "authorization_code" => {
-            if !(43..=128).contains(&form.code_verifier.len()) {
-                return Err(TokenError::Verifier);
-            }
-            app.store
-                .exchange_code(
-                    &form.code,
-                    &form.client_id,
-                    &form.redirect_uri,
-                    &form.code_verifier,
-                    &address,
-                    now,
-                    rng.as_random(),
-                )
-                .await?
+            let (code, redirect) = (field("code")?, field("redirect_uri")?);
+            let verifier =
+                form.get("code_verifier").filter(|text| is_verifier(text)).ok_or(TokenError::Verifier)?;
+            app.store.exchange_code(code, client, redirect, verifier, &address, now, rng.as_random()).await?
         }
         "refresh_token" => {
-            app.store.refresh(&form.refresh_token, &form.client_id, &address, now, rng.as_random()).await?
+            app.store.refresh(field("refresh_token")?, client, &address, now, rng.as_random()).await?
         }
         _ => return Err(TokenError::GrantType),
     };

@@ -3,19 +3,17 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::Form;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use flatpass_store::{GrantId, StoreError};
-use serde::Deserialize;
 
-use super::sign_in::OnlyToken;
 use super::sign_up::sentence;
 use super::words;
 use crate::app::{App, Rng};
 use crate::web::ClientAddress;
 use crate::web::browser::{Browser, SignedIn};
+use crate::web::fields::{Fields, FormError};
 use crate::web::page::{Frame, PageError, render, see_other};
 
 struct Purchase {
@@ -90,31 +88,22 @@ pub(crate) async fn show(State(app): State<Arc<App>>, browser: Browser) -> Resul
     page(&app, &browser, signed_in, StatusCode::OK, PasswordAnswer::default()).await
 }
 
-#[derive(Deserialize)]
-pub(crate) struct Passwords {
-    #[serde(default)]
-    csrf: String,
-    #[serde(default)]
-    old: String,
-    #[serde(default)]
-    new: String,
-}
-
 pub(crate) async fn change_password(
     State(app): State<Arc<App>>,
     browser: Browser,
     ClientAddress(address): ClientAddress,
-    Form(form): Form<Passwords>,
+    form: Result<Fields, FormError>,
 ) -> Result<Response, PageError> {
-    browser.check_form(&form.csrf)?;
+    let form = form?;
+    browser.check_form(form.text("csrf"))?;
     let signed_in = browser.require("/account")?;
-    app.allow_try(address, Some(&signed_in.account.email)).map_err(PageError::TooMany)?;
+    app.tries.sign_in(address, &signed_in.account.email).map_err(PageError::TooMany)?;
     let done = app
         .store
         .change_password(
             &signed_in.account.id,
-            &form.old,
-            &form.new,
+            form.text("old"),
+            form.text("new"),
             Some(&signed_in.session.id),
             Rng::system().as_random(),
         )
@@ -128,7 +117,6 @@ pub(crate) async fn change_password(
         }
         Err(StoreError::WrongPassword) => answer.old = Some("This is not your current password.".to_owned()),
         Err(StoreError::Password(error)) => answer.new = Some(sentence(&error.to_string())),
-        Err(StoreError::Busy) => return Err(PageError::TooMany(5)),
         Err(error) => return Err(error.into()),
     }
     page(&app, &browser, signed_in, status, answer).await
@@ -138,9 +126,9 @@ pub(crate) async fn sign_out_device(
     State(app): State<Arc<App>>,
     browser: Browser,
     Path(id): Path<String>,
-    Form(form): Form<OnlyToken>,
+    form: Result<Fields, FormError>,
 ) -> Result<Response, PageError> {
-    browser.check_form(&form.csrf)?;
+    browser.check_form(form?.text("csrf"))?;
     let signed_in = browser.require("/account")?;
     app.store.revoke_device(&signed_in.account.id, &GrantId(id), app.now()).await?;
     Ok(see_other("/account", None))

@@ -1,12 +1,16 @@
 //! `GET /`, `GET /healthz` and everything that is not there.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use flatpass_store::RepoPolicy;
+use flatpass_token::UnixTime;
+
+use super::words;
 
 use crate::app::App;
 use crate::web::browser::Browser;
@@ -42,11 +46,15 @@ pub(crate) async fn show(State(app): State<Arc<App>>, browser: Browser) -> Respo
     render(StatusCode::OK, &Home { frame: Frame::new(&app, &browser, csrf), offers }, cookie, None)
 }
 
-/// 200 while the database answers.
-pub(crate) async fn health(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
-    match app.store.change_counter().await {
-        Ok(_) => (StatusCode::OK, "ok\n"),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n"),
+/// 200 while the database answers and changes are taken up. Gates go on serving by what was read last also when it says 503.
+pub(crate) async fn health(State(app): State<Arc<App>>) -> (StatusCode, String) {
+    let wrong = |text: String| (StatusCode::SERVICE_UNAVAILABLE, text);
+    if app.store.change_counter().await.is_err() {
+        return wrong("the database does not answer\n".to_owned());
+    }
+    match app.stuck_since.load(Ordering::Relaxed) {
+        0 => (StatusCode::OK, "ok\n".to_owned()),
+        since => wrong(format!("no change was taken up since {}\n", words::moment(UnixTime(since)))),
     }
 }
 

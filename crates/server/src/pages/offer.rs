@@ -3,20 +3,18 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::Form;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use flatpass_store::{AccountId, OrderError, RepoPolicy, StoredOffer};
+use flatpass_store::{AccountId, OrderError, RepoPolicy, StoreError, StoredOffer};
 use flatpass_token::Verb;
-use serde::Deserialize;
 
-use super::sign_in::Next;
 use crate::app::App;
 use crate::payment::{self, Begun};
 use crate::web::browser::Browser;
+use crate::web::fields::{Fields, FormError, Query};
 use crate::web::page::{Frame, PageError, render, see_other};
-use crate::web::{query_value, safe_next};
+use crate::web::{form_target, query_value, safe_next};
 
 #[derive(Template)]
 #[template(path = "offer.html")]
@@ -30,10 +28,14 @@ pub(crate) struct OfferPage {
     pub(crate) owned: bool,
     /// The request of a device that waits for the answer, in its query form; empty when nobody waits.
     pub(crate) request: String,
+    /// The last payment was declined.
+    pub(crate) declined: bool,
+    /// What must be bought after this one.
+    pub(crate) more: Vec<String>,
 }
 
 impl OfferPage {
-    pub(crate) fn new(frame: Frame, offer: &StoredOffer, next: String, request: String) -> Self {
+    pub(crate) fn new(frame: Frame, offer: &StoredOffer, next: String) -> Self {
         Self {
             frame,
             title: offer.title.clone(),
@@ -42,30 +44,36 @@ impl OfferPage {
             action: format!("/apps/{}/{}", offer.repo, offer.app_id),
             next,
             owned: false,
-            request,
+            request: String::new(),
+            declined: false,
+            more: Vec::new(),
         }
     }
 }
 
 /// The offer, if this account may see it: in a private repo only members do.
-async fn visible(app: &App, browser: &Browser, repo: &str, app_id: &str) -> Result<StoredOffer, PageError> {
+pub(crate) async fn visible(
+    app: &App,
+    browser: &Browser,
+    repo: &str,
+    app_id: &str,
+) -> Result<StoredOffer, PageError> {
     let snapshot = app.snapshot.load_full();
     let view = snapshot.repos.get(repo).ok_or(PageError::NotFound)?;
     let offer = view.offers.get(app_id).ok_or(PageError::NotFound)?;
     if view.repo.policy == RepoPolicy::Private {
         let signed_in = browser.signed_in.as_ref().ok_or(PageError::NotFound)?;
-        if !is_member(app, &signed_in.account.id, repo).await? {
+        let account = &signed_in.account.id;
+        let entitlements = app.store.entitlements(account, Some(repo), app.now()).await?;
+        if !view.may_be_seen(&entitlements) && !has_access_token(app, account, repo).await? {
             return Err(PageError::NotFound);
         }
     }
     Ok(offer.clone())
 }
 
-/// Whether the account has anything in a private repo: an access token or an entitlement.
-pub(crate) async fn is_member(app: &App, account: &AccountId, repo: &str) -> Result<bool, PageError> {
-    if !app.store.entitlements(account, Some(repo), app.now()).await?.is_empty() {
-        return Ok(true);
-    }
+/// Whether the account has an access token for the repo, and so may see what is in it.
+pub(crate) async fn has_access_token(app: &App, account: &AccountId, repo: &str) -> Result<bool, StoreError> {
     Ok(app.store.list_access_tokens(Some(account), app.now()).await?.iter().any(|token| token.repo == repo))
 }
 
@@ -73,7 +81,7 @@ pub(crate) async fn show(
     State(app): State<Arc<App>>,
     browser: Browser,
     Path((repo, app_id)): Path<(String, String)>,
-    Query(query): Query<Next>,
+    query: Result<Query, FormError>,
 ) -> Result<Response, PageError> {
     let offer = visible(&app, &browser, &repo, &app_id).await?;
     let owned = match &browser.signed_in {
@@ -83,29 +91,22 @@ pub(crate) async fn show(
         None => false,
     };
     let (csrf, cookie) = browser.form_token(&app);
-    let next = safe_next(&query.next).unwrap_or("/account").to_owned();
-    let page =
-        OfferPage { owned, ..OfferPage::new(Frame::new(&app, &browser, csrf), &offer, next, String::new()) };
-    Ok(render(StatusCode::OK, &page, cookie, None))
-}
-
-#[derive(Deserialize)]
-pub(crate) struct Buy {
-    #[serde(default)]
-    csrf: String,
-    #[serde(default)]
-    next: String,
+    let next = safe_next(query?.0.text("next")).unwrap_or("/account").to_owned();
+    let target = form_target(&next);
+    let page = OfferPage { owned, ..OfferPage::new(Frame::new(&app, &browser, csrf), &offer, next) };
+    Ok(render(StatusCode::OK, &page, cookie, target.as_deref()))
 }
 
 pub(crate) async fn buy(
     State(app): State<Arc<App>>,
     browser: Browser,
     Path((repo, app_id)): Path<(String, String)>,
-    Form(form): Form<Buy>,
+    form: Result<Fields, FormError>,
 ) -> Result<Response, PageError> {
-    browser.check_form(&form.csrf)?;
-    let next = safe_next(&form.next).unwrap_or("/account");
-    let here = format!("/apps/{repo}/{app_id}?next={}", query_value(next));
+    let form = form?;
+    browser.check_form(form.text("csrf"))?;
+    let next = safe_next(form.text("next")).unwrap_or("/account");
+    let here = format!("/apps/{}/{}?next={}", query_value(&repo), query_value(&app_id), query_value(next));
     let signed_in = browser.require(&here)?;
     let offer = visible(&app, &browser, &repo, &app_id).await?;
     match payment::begin(&app, &signed_in.account.id, &offer.repo, &offer.app_id, next).await {

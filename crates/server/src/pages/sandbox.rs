@@ -3,19 +3,18 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::Form;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use flatpass_store::{PaymentOutcome, SandboxPayment};
-use serde::Deserialize;
+use flatpass_store::{OrderState, PaymentOutcome, SandboxPayment};
 
-use super::sign_in::Next;
 use crate::app::App;
+use crate::oauth::authorize::after_payment;
 use crate::payment;
 use crate::web::browser::Browser;
+use crate::web::fields::{Fields, FormError, Query};
 use crate::web::page::{Frame, PageError, render, see_other};
-use crate::web::safe_next;
+use crate::web::{form_target, safe_next};
 
 #[derive(Template)]
 #[template(path = "sandbox.html")]
@@ -38,13 +37,14 @@ pub(crate) async fn show(
     State(app): State<Arc<App>>,
     browser: Browser,
     Path(reference): Path<String>,
-    Query(query): Query<Next>,
+    query: Result<Query, FormError>,
 ) -> Result<Response, PageError> {
     let payment = own_payment(&app, &browser, &reference).await?;
-    let next = safe_next(&query.next).unwrap_or("/account").to_owned();
     if payment.event().is_some() {
         return Ok(see_other(&format!("/orders/{}", payment.order_id), None));
     }
+    let next = safe_next(query?.0.text("next")).unwrap_or("/account").to_owned();
+    let target = form_target(&next);
     let (csrf, cookie) = browser.form_token(&app);
     let page = Pay {
         frame: Frame::new(&app, &browser, csrf),
@@ -53,38 +53,36 @@ pub(crate) async fn show(
         reference,
         next,
     };
-    Ok(render(StatusCode::OK, &page, cookie, None))
-}
-
-#[derive(Deserialize)]
-pub(crate) struct Decision {
-    #[serde(default)]
-    csrf: String,
-    #[serde(default)]
-    next: String,
-    outcome: String,
+    Ok(render(StatusCode::OK, &page, cookie, target.as_deref()))
 }
 
 pub(crate) async fn decide(
     State(app): State<Arc<App>>,
     browser: Browser,
     Path(reference): Path<String>,
-    Form(form): Form<Decision>,
+    form: Result<Fields, FormError>,
 ) -> Result<Response, PageError> {
-    browser.check_form(&form.csrf)?;
+    let form = form?;
+    browser.check_form(form.text("csrf"))?;
     let payment = own_payment(&app, &browser, &reference).await?;
-    let outcome = match form.outcome.as_str() {
+    let outcome = match form.text("outcome") {
         "paid" => PaymentOutcome::Paid,
         "declined" => PaymentOutcome::Declined,
         "cancelled" => PaymentOutcome::Cancelled,
         _ => return Err(PageError::BadRequest("Press one of the buttons on the payment page.".to_owned())),
     };
-    app.store.decide_sandbox_payment(&reference, outcome, app.now()).await?;
-    // From here on it is what happens with any provider: the order asks it what was decided.
+    // From here on it is what happens with any provider: it has decided, sends its message, and the browser comes back.
+    if let Some(report) = app.payment.decide(&reference, outcome, app.now()).await? {
+        payment::receive(&app, &report.signature, &report.body).await.map_err(|error| {
+            tracing::error!(%error, "a payment was decided, but the order was not settled; it will be looked up");
+            PageError::Internal
+        })?;
+    }
     let order = app.store.order(&payment.order_id).await?.ok_or(PageError::NotFound)?;
-    payment::settle(&app, order).await.map_err(|error| {
-        tracing::error!(%error, "an order could not be settled");
-        PageError::Internal
-    })?;
-    Ok(see_other(safe_next(&form.next).unwrap_or("/account"), None))
+    let next = safe_next(form.text("next")).unwrap_or("/account");
+    Ok(match order.state {
+        OrderState::Cancelled => see_other(&after_payment(next, "cancelled"), None),
+        OrderState::Declined => see_other(&after_payment(next, "declined"), None),
+        _ => see_other(next, None),
+    })
 }

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::Form;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use flatpass_store::StoreError;
-use serde::Deserialize;
 
 use crate::app::App;
 use crate::web::browser::{Browser, forget_session};
+use crate::web::fields::{Fields, FormError, Query};
 use crate::web::page::{Frame, PageError, render, see_other};
-use crate::web::{ClientAddress, query_value, safe_next};
+use crate::web::{ClientAddress, form_target, query_value, safe_next};
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -23,24 +21,6 @@ struct SignIn {
     error: Option<String>,
     next: String,
     other: String,
-}
-
-#[derive(Deserialize)]
-pub(crate) struct Next {
-    #[serde(default)]
-    pub(crate) next: String,
-}
-
-#[derive(Deserialize)]
-pub(crate) struct Credentials {
-    #[serde(default)]
-    pub(crate) email: String,
-    #[serde(default)]
-    pub(crate) password: String,
-    #[serde(default)]
-    pub(crate) csrf: String,
-    #[serde(default)]
-    pub(crate) next: String,
 }
 
 /// Where to go after signing in or up.
@@ -59,63 +39,49 @@ fn page(
     let (csrf, cookie) = browser.form_token(app);
     let next = after(next).to_owned();
     let other = format!("/sign-up?next={}", query_value(&next));
+    let target = form_target(&next);
     let template =
         SignIn { frame: Frame::new(app, browser, csrf), email: email.to_owned(), error, next, other };
-    render(status, &template, cookie, None)
+    render(status, &template, cookie, target.as_deref())
 }
 
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     browser: Browser,
-    Query(query): Query<Next>,
-) -> Response {
+    query: Result<Query, FormError>,
+) -> Result<Response, PageError> {
+    let Query(query) = query?;
     if browser.signed_in.is_some() {
-        return see_other(after(&query.next), None);
+        return Ok(see_other(after(query.text("next")), None));
     }
-    page(&app, &browser, StatusCode::OK, "", None, &query.next)
+    Ok(page(&app, &browser, StatusCode::OK, "", None, query.text("next")))
 }
 
 pub(crate) async fn submit(
     State(app): State<Arc<App>>,
     browser: Browser,
     ClientAddress(address): ClientAddress,
-    Form(form): Form<Credentials>,
+    form: Result<Fields, FormError>,
 ) -> Result<Response, PageError> {
-    browser.check_form(&form.csrf)?;
-    app.allow_try(address, Some(&form.email)).map_err(PageError::TooMany)?;
-    let account = match app.store.check_password(&form.email, &form.password).await {
-        Ok(account) => account,
-        Err(StoreError::Busy) => return Err(PageError::TooMany(5)),
-        Err(error) => return Err(error.into()),
-    };
-    let Some(account) = account else {
+    let form = form?;
+    browser.check_form(form.text("csrf"))?;
+    let (email, next) = (form.text("email"), form.text("next"));
+    app.tries.sign_in(address, email).map_err(PageError::TooMany)?;
+    let Some(account) = app.store.check_password(email, form.text("password")).await? else {
         let error =
             "This e-mail address and password do not belong together. Check both, or sign up.".to_owned();
-        return Ok(page(
-            &app,
-            &browser,
-            StatusCode::UNPROCESSABLE_ENTITY,
-            &form.email,
-            Some(error),
-            &form.next,
-        ));
+        return Ok(page(&app, &browser, StatusCode::UNPROCESSABLE_ENTITY, email, Some(error), next));
     };
     let cookie = browser.sign_in(&app, &account, &address.to_string()).await?;
-    Ok(see_other(after(&form.next), Some(cookie)))
-}
-
-#[derive(Deserialize)]
-pub(crate) struct OnlyToken {
-    #[serde(default)]
-    pub(crate) csrf: String,
+    Ok(see_other(after(next), Some(cookie)))
 }
 
 pub(crate) async fn sign_out(
     State(app): State<Arc<App>>,
     browser: Browser,
-    Form(form): Form<OnlyToken>,
+    form: Result<Fields, FormError>,
 ) -> Result<Response, PageError> {
-    browser.check_form(&form.csrf)?;
+    browser.check_form(form?.text("csrf"))?;
     if let Some(signed_in) = &browser.signed_in {
         app.store.end_session(&signed_in.session.id).await?;
     }

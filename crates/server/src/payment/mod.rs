@@ -8,11 +8,11 @@ mod sandbox;
 use std::future::Future;
 use std::pin::Pin;
 
-use flatpass_store::{AccountId, Order, OrderError, OrderState, PaymentOutcome, Store, StoreError};
+use flatpass_store::{AccountId, Order, OrderError, OrderId, OrderState, PaymentOutcome, Store, StoreError};
 use flatpass_token::UnixTime;
 
 use crate::app::{App, Rng};
-use crate::config::Config;
+use crate::config::{Config, ProviderName};
 
 /// A future in a box, so that a provider can be chosen when the program starts.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -29,9 +29,32 @@ pub(crate) struct Started {
 /// What a provider decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// The same each time it is reported.
+    /// The same each time it is reported, in a message or when it is looked up.
     pub(crate) id: String,
+    /// About which order.
+    pub(crate) order: OrderId,
     pub(crate) outcome: PaymentOutcome,
+}
+
+/// A message as a provider sends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) signature: String,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Why a provider's message is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum EventError {
+    /// Not signed by the provider, or changed on the way.
+    #[error("the signature is missing or wrong")]
+    Signature,
+    /// Signed too long ago, or with a clock that is far ahead.
+    #[error("the message is too old")]
+    TooOld,
+    /// Signed, but not a message that means anything here.
+    #[error("the message cannot be read")]
+    Content,
 }
 
 /// Somebody who takes money.
@@ -45,12 +68,27 @@ pub(crate) trait PaymentProvider: Send + Sync {
 
     /// What was decided about a payment; `None` while it is open.
     fn look_up<'a>(&'a self, reference: &'a str) -> Boxed<'a, Option<Event>>;
+
+    /// Checks a message that claims to come from the provider: `signature` is its header, `body` the raw bytes as they came.
+    fn verify(&self, signature: &str, body: &[u8], now: UnixTime) -> Result<Event, EventError>;
+
+    /// Decides a payment here, and gives the message about it. Only the sandbox does: with a real provider, people decide on its
+    /// own pages.
+    fn decide<'a>(
+        &'a self,
+        _reference: &'a str,
+        _outcome: PaymentOutcome,
+        _now: UnixTime,
+    ) -> Boxed<'a, Option<Report>> {
+        Box::pin(async { Ok(None) })
+    }
 }
 
 /// The provider that the configuration names.
-pub(crate) fn provider(_config: &Config, store: &Store) -> Box<dyn PaymentProvider> {
-    // `Config` knows no other name yet.
-    Box::new(sandbox::Sandbox::new(store.clone()))
+pub(crate) fn provider(config: &Config, store: &Store) -> std::io::Result<Box<dyn PaymentProvider>> {
+    Ok(match config.payment.provider {
+        ProviderName::Sandbox => Box::new(sandbox::Sandbox::new(store.clone(), &config.secret_key)?),
+    })
 }
 
 /// What came of the wish to buy.
@@ -109,6 +147,26 @@ pub(crate) async fn settle(app: &App, order: Order) -> Result<Order, OrderError>
         }
         None => Ok(order),
     }
+}
+
+/// Why a message had no effect.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReceiveError {
+    #[error(transparent)]
+    Event(#[from] EventError),
+    #[error(transparent)]
+    Order(#[from] OrderError),
+}
+
+/// Takes up a provider's message. One that came before, or that comes too late to matter, changes nothing and is accepted, so
+/// that the provider stops sending it.
+pub(crate) async fn receive(app: &App, signature: &str, body: &[u8]) -> Result<Order, ReceiveError> {
+    let event = app.payment.verify(signature, body, app.now())?;
+    let order = app
+        .store
+        .settle_order(&event.order, event.outcome, &event.id, app.now(), Rng::system().as_random())
+        .await?;
+    Ok(order)
 }
 
 /// Settles whatever was decided without our hearing of it: after a start, and now and then.

@@ -1,6 +1,7 @@
 //! What all pages share: who sits in front of the browser, headers, forms, errors.
 
 pub(crate) mod browser;
+pub(crate) mod fields;
 pub(crate) mod page;
 
 use std::net::IpAddr;
@@ -13,6 +14,8 @@ use axum::http::request::Parts;
 use flatpass_gate::Peer;
 
 use crate::app::App;
+use crate::oauth::LoopbackUri;
+use crate::web::fields::Fields;
 
 /// The client's address: the connection's, or what a trusted proxy says.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +38,17 @@ impl FromRequestParts<Arc<App>> for ClientAddress {
 
 /// The last entry, which the nearest proxy wrote; those before it are anybody's word.
 fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
-    headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
+    headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .next_back()?
+        .to_str()
+        .ok()?
+        .rsplit(',')
+        .next()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// Takes a path to go to afterwards from a query or form: a path of this site, or nothing. `//host` and `/\host`, which
@@ -46,6 +59,17 @@ pub(crate) fn safe_next(next: &str) -> Option<&str> {
         && next.len() <= 8192
         && next.bytes().all(|b| (0x21..0x7f).contains(&b) && b != b'\\');
     harmless.then_some(next)
+}
+
+/// The source that a page's `form-action` must name beside the page's own, when its forms lead to `next` and `next` may lead on
+/// to a program on the person's machine: browsers check each redirect after a form against the policy of the page with the form.
+pub(crate) fn form_target(next: &str) -> Option<String> {
+    let (path, query) = next.split_once('?')?;
+    if path != "/oauth/authorize" && path != "/api/login" && !path.starts_with("/api/purchase/") {
+        return None;
+    }
+    let query = Fields::parse(query.as_bytes()).ok()?;
+    Some(LoopbackUri::parse(query.get("redirect_uri")?)?.form_action().to_owned())
 }
 
 /// Percent-encodes a value for a query.

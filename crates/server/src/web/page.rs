@@ -95,6 +95,12 @@ pub(crate) enum PageError {
     /// The link that led here is wrong.
     #[error("{0}")]
     BadRequest(String),
+    /// What was sent is no form, or one that could be read in two ways.
+    #[error("What your browser sent cannot be read: {0}. Go back, reload the page and send it again.")]
+    Form(#[from] super::fields::FormError),
+    /// The page is there, but not for this method.
+    #[error("This page cannot be used that way. Begin at the start page.")]
+    Method,
     /// Too many tries.
     #[error("Too many tries. Wait {0} seconds and try again.")]
     TooMany(u64),
@@ -105,6 +111,9 @@ pub(crate) enum PageError {
 
 impl From<StoreError> for PageError {
     fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::Busy) {
+            return Self::TooMany(5);
+        }
         tracing::error!(%error, "the store failed");
         Self::Internal
     }
@@ -126,6 +135,8 @@ impl IntoResponse for PageError {
             }
             Self::StaleForm => (StatusCode::FORBIDDEN, "Send the form again"),
             Self::NotFound => (StatusCode::NOT_FOUND, "Not found"),
+            Self::Form(error) => (error.status(), "Send the form again"),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "Not here"),
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "This link does not work"),
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "Too many tries"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong"),

@@ -1,0 +1,119 @@
+//! How often somebody may try: sign-ins, sign-ups and password changes by address and by account, the token endpoint by address.
+//!
+//! Keys are counted in a fixed number of buckets that a hash with a random key chooses, so the memory is bounded whatever is sent,
+//! and nobody can aim at the bucket of somebody else. Two keys in one bucket share their limit, which only makes it stricter.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use crate::config::Limits;
+
+/// 65 536 buckets of some 50 bytes for each kind of limit.
+type Bucket = u16;
+
+/// The counters.
+#[derive(Debug)]
+pub(crate) struct Tries {
+    hasher: RandomState,
+    by_address: DefaultKeyedRateLimiter<Bucket>,
+    by_account: DefaultKeyedRateLimiter<Bucket>,
+    tokens_by_address: DefaultKeyedRateLimiter<Bucket>,
+}
+
+impl Tries {
+    /// Nobody has tried yet.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let keyed = |count: u32| {
+            RateLimiter::keyed(Quota::per_minute(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN)))
+        };
+        Self {
+            hasher: RandomState::new(),
+            by_address: keyed(limits.sign_in_per_minute),
+            by_account: keyed(limits.sign_in_per_minute),
+            tokens_by_address: keyed(limits.token_per_minute),
+        }
+    }
+
+    /// Counts one try with a password, for that e-mail address as it was typed.
+    ///
+    /// # Errors
+    /// So many seconds must be waited.
+    pub(crate) fn sign_in(&self, address: IpAddr, email: &str) -> Result<(), u64> {
+        check(&self.by_address, self.bucket(network(address)))?;
+        // As the store reads it: an account has one limit, however its address is written.
+        check(&self.by_account, self.bucket(email.trim().to_ascii_lowercase()))
+    }
+
+    /// Counts one call of the token endpoint.
+    ///
+    /// # Errors
+    /// So many seconds must be waited.
+    pub(crate) fn token(&self, address: IpAddr) -> Result<(), u64> {
+        check(&self.tokens_by_address, self.bucket(network(address)))
+    }
+
+    fn bucket(&self, key: impl std::hash::Hash) -> Bucket {
+        let [low, high, ..] = self.hasher.hash_one(key).to_le_bytes();
+        Bucket::from_le_bytes([low, high])
+    }
+}
+
+fn check(limiter: &DefaultKeyedRateLimiter<Bucket>, bucket: Bucket) -> Result<(), u64> {
+    limiter
+        .check_key(&bucket)
+        .map_err(|not_until| not_until.wait_time_from(DefaultClock::default().now()).as_secs() + 1)
+}
+
+/// Who has one IPv6 address has the 2^64 beside it too, so the network counts.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::from((u128::from(address) >> 64 << 64).to_be_bytes()),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tries(count: u32) -> Tries {
+        Tries::new(&Limits { sign_in_per_minute: count, token_per_minute: count, ..Limits::default() })
+    }
+
+    #[test]
+    fn an_account_has_one_limit_from_everywhere_and_however_it_is_written() {
+        let tries = tries(2);
+        let from = |last: u8| IpAddr::from([192, 0, 2, last]);
+        assert_eq!(tries.sign_in(from(1), "ada@example.org"), Ok(()));
+        assert_eq!(tries.sign_in(from(2), " ADA@Example.org "), Ok(()));
+        let wait = tries.sign_in(from(3), "Ada@example.ORG").unwrap_err();
+        assert!((1..=31).contains(&wait), "{wait}");
+        assert_eq!(tries.sign_in(from(3), "bob@example.org"), Ok(()), "others are not hindered");
+    }
+
+    #[test]
+    fn an_address_has_one_limit_and_an_ipv6_network_counts_as_one() {
+        let tries = tries(2);
+        let [a, b, c, other]: [IpAddr; 4] =
+            ["2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:0:1::", "2001:db8:0:1::1"]
+                .map(|text| text.parse().unwrap());
+        assert_eq!(tries.sign_in(a, "a@example.org"), Ok(()));
+        assert_eq!(tries.sign_in(b, "b@example.org"), Ok(()));
+        assert!(tries.sign_in(c, "c@example.org").is_err());
+        assert_eq!(tries.sign_in(other, "d@example.org"), Ok(()));
+        assert_eq!(tries.token(a), Ok(()), "the token endpoint is counted by itself");
+    }
+
+    #[test]
+    fn a_flood_of_addresses_takes_no_more_memory_than_there_are_buckets() {
+        let tries = tries(1);
+        for number in 0..200_000_u32 {
+            let _ = tries.token(IpAddr::from(number.to_be_bytes()));
+        }
+        assert!(tries.tokens_by_address.len() <= 1 << 16);
+    }
+}
