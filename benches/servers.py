@@ -1,0 +1,93 @@
+"""The servers that are compared: each a process pinned to one core, its CPU time and memory read from /proc."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+SERVER_CORE, CLIENT_CORE = "0", "1"
+TICKS = os.sysconf("SC_CLK_TCK")
+
+NGINX = """
+{user}
+worker_processes 1;
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.error;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush {nopush};
+    keepalive_requests 1000000000;
+    default_type application/octet-stream;
+    open_file_cache max=10000 inactive=60s;
+    open_file_cache_valid 1s;
+    client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;
+    uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
+    server {{
+        listen 127.0.0.1:{port} backlog=1024;
+        location /repo/apps/ {{ alias {root}/; }}
+    }}
+}}
+"""
+
+
+class Server:
+    """`argv` serves `url`/repo/apps/…; `name` is what the table calls it."""
+
+    def __init__(self, name: str, argv: list[str], port: int):
+        self.name, self.argv, self.port = name, argv, port
+        self.url = f"http://127.0.0.1:{port}/repo/apps/"
+        self._process: subprocess.Popen | None = None
+
+    def start(self, path: str = "config") -> float:
+        """Starts it; gives the seconds until the first answer."""
+        log = open(os.devnull, "wb")
+        begin = time.monotonic()
+        self._process = subprocess.Popen(["taskset", "-c", SERVER_CORE, *self.argv], stdout=log, stderr=log)
+        request = f"GET /repo/apps/{path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode()
+        while time.monotonic() - begin < 20:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port)) as connection:
+                    connection.sendall(request)
+                    if connection.recv(4096).startswith(b"HTTP/1.1 200"):
+                        return time.monotonic() - begin
+            except ConnectionError:
+                pass
+            time.sleep(0.0005)
+        raise RuntimeError(f"{self.name} does not answer")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(timeout=20)
+            self._process = None
+
+    def _family(self) -> list[Path]:
+        """The process and its children: nginx's worker is one."""
+        pids = [self._process.pid]
+        children = Path(f"/proc/{pids[0]}/task/{pids[0]}/children").read_text().split()
+        return [Path(f"/proc/{pid}") for pid in [*pids, *children]]
+
+    def cpu_seconds(self) -> float:
+        ticks = 0
+        for process in self._family():
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / TICKS
+
+    def rss_megabytes(self) -> float:
+        lines = [line for process in self._family() for line in (process / "status").read_text().splitlines()]
+        return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+def nginx(folder: Path, root: Path, port: int, nopush: bool) -> Server:
+    folder.mkdir(exist_ok=True)
+    config = folder / "nginx.conf"
+    # Started by root it would become nobody, who may not see a scratch folder.
+    user = "user root;" if os.geteuid() == 0 else ""
+    config.write_text(NGINX.format(user=user, folder=folder, root=root, port=port, nopush="on" if nopush else "off"))
+    return Server("nginx", ["nginx", "-p", str(folder), "-c", str(config)], port)
