@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
@@ -48,13 +47,13 @@ impl Backend {
     /// Opens the database at `url` (`sqlite:PATH` or `sqlite://PATH`), creating it with mode 0600 when it is not there, and
     /// applies the migrations that it lacks, all in one transaction.
     pub(crate) async fn open(url: &str) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::from_str(url).map_err(|_| StoreError::Url(url.to_owned()))?;
-        let path = options.get_filename().to_owned();
-        if !url.starts_with("sqlite:") || url.contains(":memory:") || path.as_os_str().is_empty() {
-            return Err(StoreError::Url(url.to_owned()));
-        }
-        create_private(&path)?;
-        let options = options.busy_timeout(BUSY).foreign_keys(true).disable_statement_logging();
+        let path = file_of(url).ok_or_else(|| StoreError::Url(url.to_owned()))?;
+        create_private(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(BUSY)
+            .foreign_keys(true)
+            .disable_statement_logging();
         let writing = options
             .clone()
             .journal_mode(SqliteJournalMode::Wal)
@@ -84,6 +83,13 @@ impl Backend {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// The file that a database URL names. It is taken as it stands, since paths are not percent-encoded in a configuration.
+fn file_of(url: &str) -> Option<&Path> {
+    let path = url.strip_prefix("sqlite:")?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    (!path.is_empty() && !path.starts_with(':') && !path.contains('?')).then(|| Path::new(path))
 }
 
 /// Creates the file if it is absent, readable by its owner only. SQLite gives its log the mode of the database.
