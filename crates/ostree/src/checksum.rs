@@ -137,32 +137,39 @@ impl Checksum {
 
     /// Appends the hexadecimal digits, with `separator` after the first two.
     pub(crate) fn push_hex(&self, out: &mut String, separator: Option<char>) {
-        for (position, byte) in self.0.iter().enumerate() {
-            if position == 1 {
-                out.extend(separator);
-            }
-            for half in [byte >> 4, byte & 15] {
-                out.extend(HEX_DIGITS.get(usize::from(half)).map(|digit| char::from(*digit)));
-            }
+        let mut digits = [0_u8; HEX_LENGTH];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[digit(HEX_DIGITS, byte >> 4), digit(HEX_DIGITS, byte & 15)]);
         }
+        push_digits(out, &digits, separator);
     }
 
     /// Appends the base64 digits, with `separator` after the first two.
     pub(crate) fn push_delta_base64(&self, out: &mut String, separator: Option<char>) {
-        let mut written = 0;
-        for group in self.0.chunks(3) {
-            let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
-                << (8 * (3 - group.len()));
-            for place in 0..=group.len() {
-                if written == 2 {
-                    out.extend(separator);
-                }
-                let index = (bits >> (18 - 6 * place) & 63) as usize;
-                out.extend(DELTA_DIGITS.get(index).map(|digit| char::from(*digit)));
-                written += 1;
-            }
+        // Room for the padding that RFC 4648 has and ostree leaves out.
+        let mut digits = [0_u8; DELTA_BASE64_LENGTH + 1];
+        for (quad, group) in digits.chunks_exact_mut(4).zip(self.0.chunks(3)) {
+            let bytes: [u8; 3] = std::array::from_fn(|place| group.get(place).copied().unwrap_or(0));
+            let [a, b, c] = bytes.map(u32::from);
+            let bits = a << 16 | b << 8 | c;
+            let values = [bits >> 18, bits >> 12 & 63, bits >> 6 & 63, bits & 63];
+            quad.copy_from_slice(&values.map(|value| digit(DELTA_DIGITS, value as u8)));
         }
+        push_digits(out, digits.get(..DELTA_BASE64_LENGTH).unwrap_or_default(), separator);
     }
+}
+
+/// The digit of a value; the callers' values are below the notation's base.
+fn digit(digits: &[u8], value: u8) -> u8 {
+    digits.get(usize::from(value)).copied().unwrap_or(b'?')
+}
+
+fn push_digits(out: &mut String, digits: &[u8], separator: Option<char>) {
+    let text = str::from_utf8(digits).unwrap_or_default();
+    let (first, rest) = text.split_at_checked(2).unwrap_or((text, ""));
+    out.push_str(first);
+    out.extend(separator);
+    out.push_str(rest);
 }
 
 fn check_length(expected: usize, found: usize) -> Result<(), ChecksumError> {

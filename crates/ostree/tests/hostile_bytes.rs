@@ -194,6 +194,23 @@ fn made_up_bytes_panic_no_reader() {
 }
 
 #[test]
+fn what_the_fuzzer_begins_with_and_what_it_once_found_panics_no_reader() {
+    let fuzz = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
+    let (mut seeds, mut read) = (0, 0);
+    for folder in ["seeds", "regressions"].map(|folder| fuzz.join(folder)) {
+        if folder.is_dir() {
+            for file in files(&folder) {
+                let bytes = fs::read(folder.join(&file)).unwrap();
+                seeds += 1;
+                read += usize::from(file.starts_with("commit/") && Commit::parse(&bytes).is_ok());
+                read_all(&bytes);
+            }
+        }
+    }
+    assert!(seeds > 20 && read == 3, "{seeds} files, {read} commits");
+}
+
+#[test]
 fn types_nested_without_end_use_up_neither_stack_nor_time() {
     let depth = 2_000_000;
     let variants = b"\0v".repeat(depth);

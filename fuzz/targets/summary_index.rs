@@ -1,0 +1,13 @@
+//! Indexes of summaries: what is read takes no more room than what was given.
+#![no_main]
+
+use flatpass_ostree::SummaryIndex;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(index) = SummaryIndex::parse(bytes) {
+        let room: usize =
+            index.subsummaries.iter().map(|(name, entry)| name.len() + 32 * (1 + entry.history.len())).sum();
+        assert!(room <= bytes.len(), "{room} bytes out of {}", bytes.len());
+    }
+});
