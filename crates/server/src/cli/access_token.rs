@@ -1,0 +1,113 @@
+//! `flatpass access-token`.
+
+use clap::Subcommand;
+use flatpass_store::AccessTokenId;
+use flatpass_token::UnixTime;
+use serde_json::json;
+
+use super::failure::Failure;
+use super::moment::{must_be_ahead, parse_until, shown};
+use super::output::{Answer, table};
+use super::shell::quoted;
+use super::{Shop, system_rng};
+
+/// What can be done with access tokens.
+#[derive(Subcommand)]
+pub(super) enum AccessTokenCommand {
+    /// Make an access token and print its secret, once
+    #[command(
+        after_help = "Example:\n  flatpass access-token add ann@example.org internal --name laptop\n\n\
+        The secret opens the list of a private repo and the apps that the account has a right to, for as long as it has it."
+    )]
+    Add {
+        /// The account's e-mail address
+        email: String,
+        /// The repo's name
+        repo: String,
+        /// What it is for, such as the device
+        #[arg(long)]
+        name: String,
+        /// The last day (UTC), or a moment; until it is revoked without it
+        #[arg(long, value_name = "DATE", value_parser = parse_until)]
+        until: Option<UnixTime>,
+    },
+    /// List the access tokens in force
+    List {
+        /// Only those of this account
+        email: Option<String>,
+    },
+    /// End an access token
+    Revoke {
+        /// Its id, as `flatpass access-token list` shows it
+        id: String,
+    },
+}
+
+/// Does it.
+pub(super) async fn run(shop: &Shop, command: AccessTokenCommand) -> Result<Answer, Failure> {
+    match command {
+        AccessTokenCommand::Add { email, repo, name, until } => add(shop, &email, &repo, &name, until).await,
+        AccessTokenCommand::List { email } => list(shop, email.as_deref()).await,
+        AccessTokenCommand::Revoke { id } => {
+            let id = AccessTokenId(id);
+            if !shop.store.revoke_access_token(None, &id, shop.now).await? {
+                return Err(Failure::told(
+                    "there is no access token in force with this id",
+                    "see the ids with: flatpass access-token list",
+                ));
+            }
+            Ok(Answer::new(format!("{id} is revoked."), json!({ "revoked": id })))
+        }
+    }
+}
+
+async fn add(
+    shop: &Shop,
+    email: &str,
+    repo: &str,
+    name: &str,
+    until: Option<UnixTime>,
+) -> Result<Answer, Failure> {
+    must_be_ahead(until, shop.now)?;
+    let account = shop.account(email).await?;
+    let (secret, token) =
+        shop.store.create_access_token(&account.id, repo, name, until, shop.now, &mut system_rng()).await?;
+    let url = shop.config.repo_url(repo).replacen("://", &format!("://device:{}@", secret.expose()), 1);
+    let text = format!(
+        "Made {} for {}, until {}. Its secret, shown only now:\n{}\n\nOn the device:\n  flatpak remote-add --user {} {}",
+        token.id,
+        account.email,
+        shown(token.expires_at, "it is revoked"),
+        secret.expose(),
+        quoted(repo),
+        quoted(&url)
+    );
+    Ok(Answer::new(text, json!({ "secret": secret.expose(), "url": url, "token": token })))
+}
+
+async fn list(shop: &Shop, email: Option<&str>) -> Result<Answer, Failure> {
+    let account = match email {
+        Some(email) => Some(shop.account(email).await?.id),
+        None => None,
+    };
+    let tokens = shop.store.list_access_tokens(account.as_ref(), shop.now).await?;
+    let mut rows = Vec::new();
+    let mut json = Vec::new();
+    for token in &tokens {
+        let email =
+            shop.store.account(&token.account_id).await?.map(|account| account.email).unwrap_or_default();
+        rows.push([
+            token.id.to_string(),
+            email.clone(),
+            token.repo.clone(),
+            token.name.clone(),
+            token.created_at.to_string(),
+            shown(token.expires_at, "revoked"),
+        ]);
+        let mut value = json!(token);
+        value["email"] = json!(email);
+        json.push(value);
+    }
+    let none = "No access token. Make one with: flatpass access-token add EMAIL REPO --name NAME";
+    Ok(Answer::new(table(["id", "account", "repo", "name", "since", "until"], &rows, none), json!(json)))
+}

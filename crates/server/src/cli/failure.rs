@@ -1,0 +1,64 @@
+//! Why a command was not done, and what to do next.
+
+use flatpass::ServeError;
+use flatpass::config::ConfigError;
+use flatpass_store::{SealError, StoreError};
+
+/// A command that was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The configuration cannot be used. Its message has the next step in it.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The server does not start.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// Anything else.
+    #[error("{what}")]
+    Told {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        next: String,
+    },
+}
+
+impl Failure {
+    /// What is wrong, and what to do.
+    pub(super) fn told(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::Told { what: what.into(), next: next.into() }
+    }
+
+    /// What to do, where the message itself does not say it.
+    pub(super) fn next(&self) -> Option<String> {
+        let store = match self {
+            Self::Told { next, .. } => return Some(next.clone()),
+            Self::Store(error) | Self::Serve(ServeError::Store(error)) => error,
+            Self::Config(_) | Self::Serve(_) => return None,
+        };
+        let next = match store {
+            StoreError::EmailTaken => "see the accounts with: flatpass account list".to_owned(),
+            StoreError::NoRepo(_) => {
+                "see the repos with `flatpass repo list`, or add one: flatpass repo add NAME PATH".to_owned()
+            }
+            StoreError::RepoExists(name) => {
+                format!("use another name, or remove the old one first: flatpass repo remove {name}")
+            }
+            StoreError::Seal(SealError::File { .. }) => {
+                "restore the key file from a backup, or correct secret_key in the configuration".to_owned()
+            }
+            StoreError::File { .. } => {
+                "run this as the user whose files these are, or correct database in the configuration"
+                    .to_owned()
+            }
+            StoreError::Database(_) => {
+                "look whether the disk is full or the file damaged, then try again".to_owned()
+            }
+            _ => return None,
+        };
+        Some(next)
+    }
+}

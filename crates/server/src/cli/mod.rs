@@ -1,0 +1,165 @@
+//! The commands, one file for each family. Each gives an [`Answer`], which is printed for people or as JSON, or a
+//! [`Failure`], which says what to do next.
+//!
+//! Exit codes: 0 it is done; 1 it was refused or failed; 2 it was not understood; 3 a check found problems.
+
+mod access_token;
+mod account;
+mod app;
+mod config;
+mod entitlement;
+mod failure;
+mod init;
+mod key;
+mod moment;
+mod output;
+mod password;
+mod repo;
+mod repo_check;
+mod serve;
+mod shell;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use flatpass::config::{Config, Overrides};
+use flatpass_gate::Clock;
+use flatpass_store::{Account, Store};
+use flatpass_token::UnixTime;
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
+
+use self::failure::Failure;
+use self::output::Answer;
+
+const EXIT_CODES: &str = "Exit codes:\n  0  it is done\n  1  it was refused or failed; the message says what to do next\n  \
+    2  the command line was not understood\n  3  a check found problems (repo check, config check, token inspect)";
+
+const EXAMPLES: &str = "Examples:\n  \
+    flatpass init /srv/shop --url https://shop.example/ --name 'My shop'\n  \
+    cd /srv/shop\n  \
+    flatpass repo add apps /srv/repo --policy refs\n  \
+    flatpass app price apps org.example.App 5.00 EUR\n  \
+    flatpass repo check apps\n  \
+    flatpass serve\n\n\
+    A running server takes up what these commands change within a second.";
+
+/// Sells Flatpak apps and hosts private Flatpak repositories.
+#[derive(Parser)]
+#[command(name = "flatpass", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+struct Arguments {
+    /// The configuration file [default: $FLATPASS_CONFIG, ./flatpass.toml, /etc/flatpass/flatpass.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print one JSON document instead of text; errors too, as {"error": …, "next": …} on standard error
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a new store: its folder, configuration, key file, database and first signing key
+    Init(init::Init),
+    /// Run the server: repos, sign-in, purchases, tokens
+    Serve,
+    /// Repos: the OSTree repositories of this store
+    #[command(subcommand)]
+    Repo(repo::RepoCommand),
+    /// Apps: what they cost
+    #[command(subcommand)]
+    App(app::AppCommand),
+    /// Accounts: who may sign in
+    #[command(subcommand)]
+    Account(account::AccountCommand),
+    /// Give an account the right to an app without a purchase
+    Grant(entitlement::Grant),
+    /// Take an account's right to an app away
+    Revoke(entitlement::Revoke),
+    /// Access tokens: long-lived secrets for a device or a robot, used as the password in a remote's URL
+    #[command(subcommand)]
+    AccessToken(access_token::AccessTokenCommand),
+    /// Signing keys: list them, or replace the one that signs
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Tokens: look into one without trusting it
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// The configuration file: look for mistakes in it
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+/// What the commands on an existing store work with.
+struct Shop {
+    config: Config,
+    store: Store,
+    now: UnixTime,
+}
+
+impl Shop {
+    /// The account with this address.
+    async fn account(&self, email: &str) -> Result<Account, Failure> {
+        self.store.account_by_email(email).await?.ok_or_else(|| {
+            let next = format!(
+                "see the accounts with `flatpass account list`, or make one: flatpass account add {email}"
+            );
+            Failure::told(format!("there is no account with the address {email}"), next)
+        })
+    }
+}
+
+/// Reads the command line, does what it says, prints the answer and gives the exit code.
+pub(crate) async fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let json = arguments.json;
+    match execute(arguments).await {
+        Ok(answer) => output::print(&answer, json),
+        Err(failure) => output::print_failure(&failure, json),
+    }
+}
+
+async fn execute(arguments: Arguments) -> Result<Answer, Failure> {
+    let now = Clock::system().now().unix();
+    let overrides = Overrides::from_environment();
+    match &arguments.command {
+        Command::Init(init) => return init::run(init, now).await,
+        Command::Config(config::ConfigCommand::Check) => {
+            return config::check(arguments.config.as_deref(), &overrides).await;
+        }
+        _ => {}
+    }
+    let config = Config::load(&Config::find(arguments.config.as_deref())?, &overrides)?;
+    if matches!(arguments.command, Command::Serve) {
+        return serve::run(config).await;
+    }
+    config::must_have_database(&config)?;
+    let store = flatpass::open_store(&config).await?;
+    let shop = Shop { config, store, now };
+    let answer = on_shop(&shop, arguments.command).await;
+    shop.store.close().await;
+    answer
+}
+
+async fn on_shop(shop: &Shop, command: Command) -> Result<Answer, Failure> {
+    match command {
+        Command::Repo(command) => repo::run(shop, command).await,
+        Command::App(command) => app::run(shop, command).await,
+        Command::Account(command) => account::run(shop, command).await,
+        Command::Grant(grant) => entitlement::grant(shop, grant).await,
+        Command::Revoke(revoke) => entitlement::revoke(shop, revoke).await,
+        Command::AccessToken(command) => access_token::run(shop, command).await,
+        Command::Key(command) => key::run(shop, command).await,
+        Command::Token(token::TokenCommand::Inspect { token }) => token::inspect(shop, &token).await,
+        // `execute` answers these before a store is opened.
+        Command::Init(_) | Command::Serve | Command::Config(_) => Ok(Answer::text(String::new())),
+    }
+}
+
+/// The system's generator: the edge where randomness enters.
+fn system_rng() -> UnwrapErr<SysRng> {
+    UnwrapErr(SysRng)
+}

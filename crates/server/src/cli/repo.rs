@@ -1,0 +1,144 @@
+//! `flatpass repo`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use flatpass_ostree::repo::{Mode, Repo as OstreeRepo, RepoError};
+use flatpass_store::{AppPattern, NewRepo, Repo, RepoPolicy, StoreError};
+use serde_json::{Value, json};
+use url::Url;
+
+use super::failure::Failure;
+use super::output::{Answer, table};
+use super::shell::quoted;
+use super::{Shop, repo_check};
+
+/// What can be done with repos.
+#[derive(Subcommand)]
+pub(super) enum RepoCommand {
+    /// Add an OSTree repository that is on this machine
+    #[command(after_help = "Policies:\n  \
+        open     everything is served to everybody\n  \
+        refs     the list is public; apps with a price, or with a token type that is not open, need a token\n  \
+        private  everything needs a token, the list too\n\n\
+        Examples:\n  flatpass repo add apps /srv/repo\n  \
+        flatpass repo add internal /srv/internal --policy private\n\n\
+        Flatpass never writes to the repository. Publish with flatpak build-export and build-update-repo as before.")]
+    Add {
+        /// Its name, which becomes a part of its URL: a-z, 0-9, '.', '_', '-'
+        name: String,
+        /// The directory of the repository
+        path: PathBuf,
+        /// What needs a token: open, refs or private
+        #[arg(long, default_value = "refs")]
+        policy: RepoPolicy,
+        /// Another public URL under which clients may have this repo (a mirror, a CDN); may be given again
+        #[arg(long = "url", value_name = "URL", value_parser = parse_url)]
+        urls: Vec<String>,
+        /// The token types that need no token
+        #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [0, 1])]
+        open_token_types: Vec<i32>,
+    },
+    /// List the repos
+    List,
+    /// Remove a repo from this store, with its prices and access tokens; its directory is not touched
+    Remove {
+        /// Its name
+        name: String,
+    },
+    /// Say what is wrong with a repo, and the command that mends it
+    #[command(
+        after_help = "Looks at the repository as clients will see it: mode, summary, signatures, authenticator, token types.\n\
+        Exit code 3 when there is a problem; notes alone are 0."
+    )]
+    Check {
+        /// Its name
+        name: String,
+    },
+}
+
+/// Does it.
+pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Failure> {
+    match command {
+        RepoCommand::Add { name, path, policy, urls, open_token_types } => {
+            let path = usable(&path)?;
+            let new = NewRepo { name, path, policy, urls, open_token_types };
+            let repo = shop.store.add_repo(new, shop.now).await?;
+            let text = format!(
+                "Added {name}: {path}, policy {policy}.\n\nClients:  flatpak remote-add {name} {url}\nNext:     flatpass repo check {name}",
+                name = repo.name,
+                path = repo.path.display(),
+                policy = repo.policy,
+                url = shop.config.repo_url(&repo.name)
+            );
+            Ok(Answer::new(text, with_url(shop, &repo)))
+        }
+        RepoCommand::List => {
+            let repos = shop.store.repos().await?;
+            let rows: Vec<_> = repos
+                .iter()
+                .map(|repo| {
+                    let url = shop.config.repo_url(&repo.name);
+                    [repo.name.clone(), repo.policy.to_string(), repo.path.display().to_string(), url]
+                })
+                .collect();
+            let none = "No repo yet. Add one with: flatpass repo add NAME PATH";
+            let json = repos.iter().map(|repo| with_url(shop, repo)).collect();
+            Ok(Answer::new(table(["repo", "policy", "path", "url"], &rows, none), Value::Array(json)))
+        }
+        RepoCommand::Remove { name } => {
+            shop.store.remove_repo(&name, shop.now).await?;
+            let text = format!("Removed {name}. What people own of it counts again if it is added again.");
+            Ok(Answer::new(text, json!({ "removed": name })))
+        }
+        RepoCommand::Check { name } => {
+            let repo = shop.store.repo(&name).await?.ok_or(StoreError::NoRepo(name))?;
+            repo_check::run(shop, &repo).await
+        }
+    }
+}
+
+/// The absolute path of a repository that can be served.
+fn usable(path: &Path) -> Result<PathBuf, Failure> {
+    let shown = quoted(&path.display().to_string());
+    let make = format!("make one with: ostree init --mode=archive-z2 --repo={shown}");
+    let path = std::fs::canonicalize(path)
+        .map_err(|error| Failure::told(format!("cannot open {}: {error}", path.display()), make.clone()))?;
+    let repo = OstreeRepo::open(&path).map_err(|error| match error {
+        RepoError::NotARepository { .. } => Failure::told(error.to_string(), make),
+        _ => Failure::told(error.to_string(), "look at the file, or restore the repository"),
+    })?;
+    match repo.mode() {
+        Mode::Archive => Ok(path),
+        Mode::Other(mode) => Err(Failure::told(
+            format!("{} has the mode {mode}; only the mode archive-z2 can be served", path.display()),
+            repo_check::into_archive(&path),
+        )),
+    }
+}
+
+fn parse_url(text: &str) -> Result<String, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let plain = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if matches!(url.scheme(), "http" | "https") && url.has_host() && plain {
+        Ok(text.to_owned())
+    } else {
+        Err("write an http or https URL without user, query and fragment".to_owned())
+    }
+}
+
+fn with_url(shop: &Shop, repo: &Repo) -> Value {
+    let mut value = json!(repo);
+    value["url"] = json!(shop.config.repo_url(&repo.name));
+    value
+}
+
+/// Whether the repository has a ref that the pattern covers now; `None` when it cannot be read.
+pub(super) fn has_app(repo: &Repo, app: &AppPattern) -> Option<bool> {
+    let refs = OstreeRepo::open(&repo.path).and_then(|repo| repo.refs()).ok()?;
+    let mut ids = refs.iter().filter_map(|one| one.name.split('/').nth(1));
+    Some(ids.any(|id| app.covers(id)))
+}

@@ -1,0 +1,521 @@
+//! The real command `flatpass`, run as people and scripts run it.
+
+mod cli_scene;
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cli_scene::{Repository, Shop};
+use serde_json::{Value, json};
+
+#[test]
+fn init_makes_a_complete_store_and_never_overwrites_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("a shop");
+    let init = |arguments: &[&str]| {
+        let mut all = vec!["init", place.to_str().unwrap()];
+        all.extend(arguments);
+        cli_scene::run(&all, "", &[])
+    };
+    let refused = init(&["--url", "http://shop.example/"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("allow_http"), "{}", refused.stderr);
+    assert!(!place.exists(), "a refusal makes nothing");
+
+    // The environment of whoever runs this does not decide where the files of a new store are.
+    let done = cli_scene::run(
+        &["init", place.to_str().unwrap(), "--url", "https://shop.example", "--name", "A \"shop\"\\"],
+        "",
+        &[("FLATPASS_DATABASE", "sqlite:/nonexistent/x.db")],
+    );
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&place), 0o700);
+    assert_eq!(mode(&place.join("secret.key")), 0o600);
+    assert_eq!(mode(&place.join("flatpass.db")), 0o600);
+    let config = place.join("flatpass.toml");
+    let check = cli_scene::run(&["--config", config.to_str().unwrap(), "config", "check"], "", &[]);
+    assert_eq!(check.code, 0, "{}", check.stdout);
+    let keys =
+        cli_scene::run(&["--config", config.to_str().unwrap(), "--json", "key", "list"], "", &[]).json();
+    assert_eq!(keys.as_array().unwrap().len(), 1);
+    assert_eq!(keys[0]["phase"], "signing");
+
+    let before = fs::read(&config).unwrap();
+    for left in ["flatpass.toml", "secret.key", "flatpass.db"] {
+        let again = init(&["--url", "https://other.example/"]);
+        assert_eq!(again.code, 1);
+        assert!(again.stderr.contains("exists already; nothing was changed"), "{}", again.stderr);
+        assert_eq!(fs::read(&config).unwrap(), before);
+        let _ = left;
+    }
+    fs::remove_file(&config).unwrap();
+    let again = init(&[]);
+    assert!(again.stderr.contains("secret.key exists already"), "{}", again.stderr);
+    assert!(!config.exists());
+}
+
+#[test]
+fn exit_codes_tell_success_refusal_misuse_and_found_problems_apart() {
+    let shop = Shop::new();
+    assert_eq!(shop.run(&["account", "list"]).code, 0);
+    let refused = shop.run(&["repo", "remove", "none"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stdout.is_empty());
+    assert!(
+        refused.stderr.contains("no repo named \"none\"") && refused.stderr.contains("next: "),
+        "{}",
+        refused.stderr
+    );
+    let error: Value = serde_json::from_str(&shop.run(&["--json", "repo", "remove", "none"]).stderr).unwrap();
+    assert_eq!(error["error"], "there is no repo named \"none\"");
+    assert!(error["next"].as_str().unwrap().contains("flatpass repo list"));
+    assert_eq!(shop.run(&["repo", "remove"]).code, 2);
+    assert_eq!(shop.run(&["repo", "add", "apps", "/srv", "--policy", "closed"]).code, 2);
+    assert_eq!(shop.run(&["grant", "a@example.org", "apps", "not an id"]).code, 2);
+    fs::write(shop.config(), "url = \"https://shop.example\"\nlisten = \"here\"\n").unwrap();
+    let checked = shop.run(&["config", "check"]);
+    assert_eq!(checked.code, 3);
+    assert!(
+        checked.stdout.contains("listen") && checked.stdout.contains("127.0.0.1:8080"),
+        "{}",
+        checked.stdout
+    );
+    assert_eq!(
+        shop.run(&["account", "list"]).code,
+        1,
+        "a wrong configuration is a failure of any other command"
+    );
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let mut waiting = vec![vec![]];
+    let mut seen = 0;
+    while let Some(command) = waiting.pop() {
+        let mut arguments = command.clone();
+        arguments.push("--help");
+        let help = cli_scene::run(&arguments, "", &[]);
+        assert_eq!(help.code, 0);
+        assert!(help.stdout.contains("Usage: flatpass"), "{command:?}");
+        seen += 1;
+        let commands =
+            help.stdout.split("Commands:\n").nth(1).unwrap_or("").split("\n\n").next().unwrap_or("");
+        for line in commands.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   ")) {
+            let name: &'static str = line.split_whitespace().next().unwrap().to_owned().leak();
+            assert!(line.split_whitespace().count() > 2, "a sentence for {name}");
+            if name != "help" {
+                waiting.push(command.iter().copied().chain([name]).collect());
+            }
+        }
+    }
+    assert!(seen >= 25, "{seen} helps");
+}
+
+#[test]
+fn config_check_names_each_thing_that_keeps_a_store_from_working() {
+    let shop = Shop::new();
+    let check = || {
+        let done = shop.run(&["--json", "config", "check"]);
+        let told = done.json();
+        assert_eq!(told["ok"] == json!(true), done.code == 0);
+        assert!(matches!(done.code, 0 | 3));
+        told["problems"].to_string()
+    };
+    assert_eq!(check(), "[]");
+    let key = shop.folder().join("secret.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(check().contains("chmod 600"));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let text = fs::read_to_string(&key).unwrap();
+    fs::write(&key, format!("{}\n", "A".repeat(43))).unwrap();
+    assert!(check().contains("not the one that the database was made with"));
+    fs::write(&key, text).unwrap();
+    assert_eq!(check(), "[]");
+
+    let database = shop.folder().join("flatpass.db");
+    fs::rename(&database, shop.folder().join("elsewhere.db")).unwrap();
+    assert!(check().contains("there is no database at"));
+    let other = shop.run(&["account", "list"]);
+    assert!(other.code == 1 && other.stderr.contains("flatpass init"), "{}", other.stderr);
+    assert!(!database.exists(), "no command makes an empty database in place of a lost one");
+    let missing = cli_scene::run(&["--config", "/nonexistent.toml", "config", "check"], "", &[]);
+    assert_eq!(missing.code, 3);
+}
+
+/// Threat 14: what is typed or made must not stand in `ps`, and is shown once.
+#[test]
+fn a_password_comes_from_standard_input_or_is_made_and_shown_once() {
+    let shop = Shop::new();
+    let typed = shop.run_with(&["account", "add", " Ann@Example.org"], "correct horse battery\n");
+    assert_eq!(typed.code, 0, "{}", typed.stderr);
+    assert!(typed.stdout.contains("ann@example.org"));
+    assert!(!typed.stdout.contains("correct horse"));
+    let again = shop.run_with(&["account", "add", "ann@example.org"], "correct horse battery\n");
+    assert!(again.code == 1 && again.stderr.contains("already an account"), "{}", again.stderr);
+    let short = shop.run_with(&["account", "add", "bob@example.org"], "short\n");
+    assert!(short.code == 1 && short.stderr.contains("8 characters"), "{}", short.stderr);
+    let lines = shop.run_with(&["account", "add", "bob@example.org"], "one long line\nanother line\n");
+    assert!(lines.code == 1 && lines.stderr.contains("one line"), "{}", lines.stderr);
+    let no_address = shop.run_with(&["account", "add", "bob"], "correct horse battery\n");
+    assert!(no_address.code == 1 && no_address.stderr.contains("e-mail"), "{}", no_address.stderr);
+
+    let made = shop.run(&["--json", "account", "add", "bob@example.org"]).json();
+    let password = made["password"].as_str().unwrap();
+    assert!(password.len() >= 20);
+    assert_eq!(made["account"]["email"], "bob@example.org");
+    let list = shop.run(&["--json", "account", "list"]);
+    assert_eq!(list.json().as_array().unwrap().len(), 2);
+    assert!(!list.stdout.contains(password) && !list.stdout.contains("argon2"));
+    let in_argv = shop.run(&["account", "add", "eve@example.org", "a password here"]);
+    assert_eq!(in_argv.code, 2, "there is no argument for it");
+    shop.run(&["account", "disable", "bob@example.org"]).ok();
+    assert!(shop.run(&["account", "list"]).stdout.contains("disabled"));
+}
+
+#[test]
+fn on_a_terminal_the_password_is_asked_for_twice_and_not_shown() {
+    let shop = Shop::new();
+    let command =
+        format!("{} --config {} account add ann@example.org", cli_scene::PROGRAM, shop.config().display());
+    let on_terminal = |typed: &str| {
+        let mut child = Command::new("script")
+            .args(["-qec", &command, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let mut seen = Vec::new();
+        let mut stdout = child.stdout.take().unwrap();
+        // Each line is typed when its prompt is there, as a person does.
+        for line in typed.lines() {
+            let mut byte = [0];
+            while !seen.ends_with(b": ") && stdout.read(&mut byte).unwrap() == 1 {
+                seen.push(byte[0]);
+            }
+            seen.push(b'\n');
+            // The echo goes off right after the prompt.
+            std::thread::sleep(Duration::from_millis(200));
+            writeln!(stdin, "{line}").unwrap();
+        }
+        stdout.read_to_end(&mut seen).unwrap();
+        (child.wait().unwrap().code(), String::from_utf8_lossy(&seen).into_owned())
+    };
+    let (code, shown) = on_terminal("correct horse battery\ncorrect horse batter\n");
+    assert!(code == Some(1) && shown.contains("differ"), "{shown}");
+    let (code, shown) = on_terminal("correct horse battery\ncorrect horse battery\n");
+    assert!(code == Some(0) && shown.contains("Made the account"), "{shown}");
+    assert!(!shown.contains("horse"), "{shown}");
+}
+
+#[test]
+fn repos_are_added_only_when_they_can_be_served() {
+    let shop = Shop::new();
+    let repository = Repository::new();
+    let path = repository.path();
+    let added = shop.run(&["--json", "repo", "add", "apps", path]).json();
+    assert_eq!(added["url"], "https://shop.example/repo/apps");
+    assert_eq!(added["policy"], "refs");
+    assert_eq!(added["open_token_types"], json!([0, 1]));
+    let twice = shop.run(&["repo", "add", "apps", path]);
+    assert!(twice.code == 1 && twice.stderr.contains("flatpass repo remove apps"), "{}", twice.stderr);
+    let empty = tempfile::tempdir().unwrap();
+    let none = shop.run(&["repo", "add", "other", empty.path().to_str().unwrap()]);
+    assert!(none.code == 1 && none.stderr.contains("ostree init --mode=archive-z2"), "{}", none.stderr);
+    let bare = empty.path().join("bare");
+    cli_scene::tool("ostree", &["init", "--mode=bare-user", &format!("--repo={}", bare.display())]);
+    let bare = shop.run(&["repo", "add", "other", bare.to_str().unwrap()]);
+    assert!(bare.code == 1 && bare.stderr.contains("pull-local"), "{}", bare.stderr);
+    let name = shop.run(&["repo", "add", "Other", path]);
+    assert!(name.code == 1 && name.stderr.contains("a-z"), "{}", name.stderr);
+    shop.run(&["repo", "add", "internal", path, "--policy", "private", "--url", "https://cdn.example/x"])
+        .ok();
+    let list = shop.run(&["--json", "repo", "list"]).json();
+    assert_eq!(
+        list.as_array().unwrap().iter().map(|repo| &repo["name"]).collect::<Vec<_>>(),
+        ["apps", "internal"]
+    );
+    shop.run(&["repo", "remove", "internal"]).ok();
+    assert_eq!(shop.run(&["repo", "list"]).stdout.lines().count(), 2);
+}
+
+#[test]
+fn a_repo_is_checked_until_it_is_well_and_each_mend_is_a_command_that_works() {
+    let shop = Shop::new();
+    let repository = Repository::new();
+    shop.run(&["repo", "add", "apps", repository.path()]).ok();
+    let check = || {
+        let done = shop.run(&["--json", "repo", "check", "apps"]);
+        let told = done.json();
+        assert_eq!(done.code, if told["ok"] == json!(true) { 0 } else { 3 });
+        told["findings"].as_array().unwrap().clone()
+    };
+    let codes = |findings: &[Value]| {
+        let mut codes: Vec<_> = findings.iter().map(|one| one["code"].as_str().unwrap().to_owned()).collect();
+        codes.dedup();
+        codes
+    };
+    // Runs the commands of the first finding with this code, as they are printed.
+    let mend = |code: &str| {
+        let findings = check();
+        let found = findings
+            .iter()
+            .find(|one| one["code"] == code)
+            .unwrap_or_else(|| panic!("no {code}: {findings:?}"));
+        let command = found["mend"]
+            .as_str()
+            .unwrap()
+            .trim_start_matches("mend: ")
+            .replace("KEY-ID", repository.key_id());
+        repository.shell(&shop, command.split(" (or ").next().unwrap());
+    };
+    assert_eq!(codes(&check()), ["empty", "no-summary"]);
+    repository.export("org.test.Free", None);
+    repository.export("org.test.Paid", None);
+    repository.export_locale("org.test.Paid");
+    assert_eq!(codes(&check()), ["no-summary", "unsigned-commit"]);
+    mend("no-summary");
+    assert_eq!(codes(&check()), ["unsigned-summary", "unsigned-commit"]);
+    mend("unsigned-summary");
+    mend("unsigned-commit");
+    assert_eq!(check(), Vec::<Value>::new(), "a free repo needs no authenticator");
+
+    shop.run(&["app", "price", "apps", "org.test.Paid", "5.00", "EUR"]).ok();
+    let findings = check();
+    assert_eq!(codes(&findings), ["priced-without-token-type", "no-authenticator"]);
+    let named: Vec<_> = findings.iter().map(|one| one["what"].as_str().unwrap()).collect();
+    assert!(
+        named[0].contains("app/org.test.Paid/") && named[1].contains("runtime/org.test.Paid.Locale/"),
+        "{named:?}"
+    );
+    mend("priced-without-token-type");
+    let findings = check();
+    assert_eq!(codes(&findings)[0], "priced-without-token-type", "the .Locale is left");
+    assert!(findings[0]["what"].as_str().unwrap().contains(".Locale"));
+    mend("priced-without-token-type");
+    mend("no-authenticator");
+    mend("unsigned-summary");
+    mend("unsigned-commit");
+    assert_eq!(check(), Vec::<Value>::new());
+
+    // What may go wrong later.
+    repository.export("org.test.Free", None);
+    assert_eq!(codes(&check()), ["stale-summary", "unsigned-commit"]);
+    repository.flatpak(&[
+        "build-update-repo",
+        "--authenticator-option=url=https://other.example/",
+        repository.path(),
+    ]);
+    assert!(codes(&check()).contains(&"other-authenticator-url".to_owned()));
+    mend("other-authenticator-url");
+    repository.flatpak(&["build-update-repo", "--redirect-url=https://new.example/", repository.path()]);
+    let redirected = check();
+    assert!(
+        redirected.iter().any(|one| one["code"] == "redirect-url" && one["weight"] == "note"),
+        "{redirected:?}"
+    );
+    mend("redirect-url");
+    repository.export("org.test.Dear", Some(2));
+    repository.flatpak(&["build-update-repo", repository.path()]);
+    mend("no-price");
+    shop.run(&["app", "price", "apps", "org.test.Gone", "5.00", "EUR"]).ok();
+    mend("priced-not-published");
+    mend("unsigned-commit");
+    assert_eq!(check(), Vec::<Value>::new());
+    assert!(shop.run(&["repo", "check", "apps"]).stdout.contains("all is well"));
+
+    fs::remove_dir_all(repository.path()).unwrap();
+    assert_eq!(codes(&check()), ["not-a-repository"]);
+}
+
+#[test]
+fn the_extension_of_an_app_that_needs_a_token_must_need_one_too() {
+    let shop = Shop::new();
+    let repository = Repository::new();
+    repository.export("org.test.Given", Some(3));
+    repository.export_locale("org.test.Given");
+    repository.flatpak(&["build-update-repo", repository.path()]);
+    shop.run(&["repo", "add", "apps", repository.path()]).ok();
+    let checked = shop.run(&["repo", "check", "apps"]);
+    assert_eq!(checked.code, 3);
+    assert!(
+        checked.stdout.contains("org.test.Given.Locale") && checked.stdout.contains("--token-type=3"),
+        "{}",
+        checked.stdout
+    );
+    // A private repo with a redirect locks its clients out.
+    repository.flatpak(&["build-update-repo", "--redirect-url=https://new.example/", repository.path()]);
+    shop.run(&["repo", "add", "internal", repository.path(), "--policy", "private"]).ok();
+    let findings = shop.run(&["--json", "repo", "check", "internal"]).json()["findings"].clone();
+    let redirect = findings.as_array().unwrap().iter().find(|one| one["code"] == "redirect-url").unwrap();
+    assert_eq!(redirect["weight"], "problem");
+}
+
+#[test]
+fn prices_rights_and_access_tokens_are_given_listed_and_taken_away() {
+    let shop = Shop::new();
+    let repository = Repository::new();
+    repository.export("org.test.Paid", Some(2));
+    shop.run(&["repo", "add", "apps", repository.path()]).ok();
+    let price =
+        shop.run(&["--json", "app", "price", "apps", "org.test.Paid", "5", "eur", "--title", "Paid"]).json();
+    assert_eq!(price["price"], json!({ "minor": 500, "currency": "EUR" }));
+    assert_eq!(price["page"], "https://shop.example/apps/apps/org.test.Paid");
+    shop.run(&["app", "price", "apps", "org.test.Paid", "7.50", "EUR"]).ok();
+    let listed = shop.run(&["app", "list"]).stdout;
+    assert!(listed.contains("7.50 EUR") && listed.contains("Paid"), "the title stays: {listed}");
+    for wrong in [["5,00", "EUR"], ["0", "EUR"], ["5.001", "EUR"], ["5", "EUD"]] {
+        assert_eq!(
+            shop.run(&["app", "price", "apps", "org.test.Paid", wrong[0], wrong[1]]).code,
+            1,
+            "{wrong:?}"
+        );
+    }
+
+    shop.run_with(&["account", "add", "ann@example.org"], "correct horse battery\n").ok();
+    let given = shop
+        .run(&["--json", "grant", "ann@example.org", "apps", "org.test.Paid", "--until", "2099-12-31"])
+        .json();
+    assert_eq!(given["ends_at"], 4_102_444_800i64);
+    let again = shop
+        .run(&["--json", "grant", "ann@example.org", "apps", "org.test.Paid", "--until", "2099-12-31"])
+        .json();
+    assert_eq!(again["id"], given["id"], "the same is not given twice");
+    let typo = shop.run(&["grant", "ann@example.org", "apps", "org.test.Piad"]);
+    assert!(typo.code == 0 && typo.stdout.contains("spelled right"), "{}", typo.stdout);
+    assert_eq!(
+        shop.run(&["grant", "ann@example.org", "apps", "org.test.Paid", "--until", "2001-01-01"]).code,
+        1
+    );
+    let nobody = shop.run(&["grant", "eve@example.org", "apps", "org.test.Paid"]);
+    assert!(
+        nobody.code == 1 && nobody.stderr.contains("flatpass account add eve@example.org"),
+        "{}",
+        nobody.stderr
+    );
+
+    let wrong = shop.run(&["revoke", "ann@example.org", "apps", "org.test.*"]);
+    assert!(wrong.code == 1 && wrong.stderr.contains("org.test.Paid"), "{}", wrong.stderr);
+    let revoked = shop.run(&["--json", "revoke", "ann@example.org", "apps", "org.test.Paid"]).json();
+    assert_eq!(revoked["revoked"][0]["id"], given["id"]);
+    assert_eq!(shop.run(&["revoke", "ann@example.org", "apps", "org.test.Paid"]).code, 1);
+
+    let made =
+        shop.run(&["--json", "access-token", "add", "ann@example.org", "apps", "--name", "laptop"]).json();
+    let secret = made["secret"].as_str().unwrap();
+    assert_eq!(made["url"], format!("https://device:{secret}@shop.example/repo/apps"));
+    let inspected = shop.run_with(&["--json", "token", "inspect"], secret);
+    assert_eq!((inspected.code, &inspected.json()["repo"]), (0, &json!("apps")));
+    let list = shop.run(&["--json", "access-token", "list", "ann@example.org"]);
+    assert_eq!(list.json()[0]["name"], "laptop");
+    assert!(!list.stdout.contains(secret), "shown once");
+    let id = made["token"]["id"].as_str().unwrap();
+    shop.run(&["access-token", "revoke", id]).ok();
+    assert_eq!(shop.run(&["access-token", "revoke", id]).code, 1);
+    assert_eq!(shop.run_with(&["token", "inspect"], secret).code, 3);
+    assert_eq!(shop.run(&["--json", "access-token", "list"]).json(), json!([]));
+}
+
+#[test]
+fn a_token_is_taken_apart_without_being_trusted() {
+    let shop = Shop::new();
+    let repository = Repository::new();
+    shop.run(&["repo", "add", "apps", repository.path()]).ok();
+    let token = shop.sign("https://shop.example/repo/apps", "org.test.Paid", 3600);
+    let good = shop.run_with(&["--json", "token", "inspect"], &token);
+    assert_eq!((good.code, &good.json()["repo"]), (0, &json!("apps")), "{}", good.stdout);
+    assert_eq!(good.json()["claims"]["sub"], "acc_test");
+    let text = shop.run_with(&["token", "inspect", "-"], &token).stdout;
+    assert!(text.contains("download: org.test.Paid") && text.contains("accepted"), "{text}");
+
+    let (message, signature) = token.rsplit_once('.').unwrap();
+    let other = if signature.starts_with('A') { "B" } else { "A" };
+    let forged = format!("{message}.{other}{}", &signature[1..]);
+    for (what, token) in [
+        ("signature", forged.as_str()),
+        ("expired", &shop.sign("https://shop.example/repo/apps", "org.test.Paid", -3600)),
+        ("does not have", &shop.sign("https://shop.example/repo/other", "org.test.Paid", 3600)),
+        ("not a signed token", "garbage"),
+        ("not a signed token", ""),
+        ("not known", "fpt_00000000000000000000000000000000"),
+        ("not known", "fpa_00000000000000000000000000000000"),
+    ] {
+        let refused = shop.run_with(&["token", "inspect"], token);
+        assert_eq!(refused.code, 3, "{what}");
+        assert!(
+            refused.stdout.starts_with("refused") && refused.stdout.contains(what),
+            "{what}: {}",
+            refused.stdout
+        );
+        let told = shop.run_with(&["--json", "token", "inspect"], token).json();
+        assert_eq!(told["accepted"], false);
+    }
+    // A stolen key: nothing that it signed counts any more.
+    shop.run(&["key", "rotate", "--at-once"]).ok();
+    let after = shop.run_with(&["token", "inspect"], &token);
+    assert!(after.code == 3 && after.stdout.contains("key that is not known"), "{}", after.stdout);
+}
+
+#[test]
+fn keys_rotate_with_an_overlap_and_one_rotation_at_a_time() {
+    let shop = Shop::new();
+    let new = shop.run(&["--json", "key", "rotate"]).json();
+    assert_eq!(new["phase"], "published");
+    let wait = new["active_from"].as_i64().unwrap() - new["created_at"].as_i64().unwrap();
+    assert!(wait >= 3600 + 5, "longer than a token lives: {wait}");
+    let keys = shop.run(&["--json", "key", "list"]).json();
+    let phases: Vec<_> = keys.as_array().unwrap().iter().map(|key| key["phase"].as_str().unwrap()).collect();
+    assert_eq!(phases, ["published", "signing"]);
+    let twice = shop.run(&["key", "rotate"]);
+    assert!(twice.code == 1 && twice.stderr.contains("already published"), "{}", twice.stderr);
+}
+
+/// One GET; gives the status.
+fn get(port: u16, path: &str, basic: Option<&str>) -> Option<u16> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let authorization = basic.map(|basic| format!("Authorization: Basic {basic}\r\n")).unwrap_or_default();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}\r\n")
+        .ok()?;
+    let mut answer = Vec::new();
+    let _ = stream.take(4096).read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).split(' ').nth(1)?.parse().ok()
+}
+
+#[test]
+fn a_running_server_takes_up_what_commands_change_and_ends_on_sigterm() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let shop = Shop::at(&format!("http://127.0.0.1:{port}/"), &format!("127.0.0.1:{port}"));
+    let repository = Repository::new();
+    repository.export("org.test.Free", None);
+    repository.flatpak(&["build-update-repo", repository.path()]);
+    let mut server = cli_scene::Server::start(&shop);
+    let until = |what: &str, reached: &dyn Fn() -> bool| {
+        let start = Instant::now();
+        while !reached() {
+            assert!(start.elapsed() < Duration::from_secs(15), "{what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        start.elapsed()
+    };
+    until("it answers", &|| get(port, "/", None).is_some());
+    assert_eq!(get(port, "/repo/apps/summary", None), Some(404));
+
+    shop.run(&["repo", "add", "apps", repository.path(), "--policy", "private"]).ok();
+    let took = until("the repo is there", &|| get(port, "/repo/apps/summary", None) == Some(401));
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    shop.run_with(&["account", "add", "ann@example.org"], "correct horse battery\n").ok();
+    let made = shop.run(&["--json", "access-token", "add", "ann@example.org", "apps", "--name", "x"]).json();
+    let basic = cli_scene::base64(&format!("device:{}", made["secret"].as_str().unwrap()));
+    until("the secret opens it", &|| get(port, "/repo/apps/summary", Some(&basic)) == Some(200));
+    shop.run(&["access-token", "revoke", made["token"]["id"].as_str().unwrap()]).ok();
+    until("the secret is revoked", &|| get(port, "/repo/apps/summary", Some(&basic)) == Some(401));
+
+    let second = shop.run(&["serve"]);
+    assert!(second.code == 1 && second.stderr.contains("cannot listen"), "{}", second.stderr);
+    assert_eq!(server.terminate(), Some(0));
+}
