@@ -11,8 +11,15 @@ use crate::gate::Gate;
 /// The gates of a server by path prefix. Lookups never wait, also while the table is replaced.
 #[derive(Debug)]
 pub struct Gates {
-    table: ArcSwap<HashMap<Box<str>, Arc<Gate>>>,
+    table: ArcSwap<Table>,
     cache: Arc<FileCache>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    gates: HashMap<Box<str>, Arc<Gate>>,
+    /// The largest number of slashes in a prefix. A path is not looked at beyond that, however many slashes it has.
+    deepest: usize,
 }
 
 impl Gates {
@@ -21,20 +28,24 @@ impl Gates {
         Self { table: ArcSwap::default(), cache }
     }
 
-    /// From now on these gates count, by path prefix without a slash at its end: `/repo/apps`. Requests under way finish with the
+    /// From now on these gates count, by path prefix without a slash at its end: `/repo/apps`. Where one prefix lies below another,
+    /// the shorter one counts. Requests under way finish with the
     /// gate they found.
     pub fn replace(&self, gates: Vec<(String, Arc<Gate>)>) {
-        let table = gates.into_iter().map(|(prefix, gate)| (prefix.into_boxed_str(), gate)).collect();
-        self.table.store(Arc::new(table));
+        let gates: HashMap<Box<str>, _> =
+            gates.into_iter().map(|(prefix, gate)| (prefix.into(), gate)).collect();
+        let slashes = |prefix: &str| prefix.bytes().filter(|byte| *byte == b'/').count();
+        let deepest = gates.keys().map(|prefix| slashes(prefix)).max().unwrap_or_default();
+        self.table.store(Arc::new(Table { gates, deepest }));
     }
 
     /// The gate that a raw request path (without query) leads to, and the path below its mount without a leading slash. Prefixes
     /// are compared as they are: an encoded or doubled slash leads nowhere.
     pub fn find<'a>(&self, path: &'a str) -> Option<(Arc<Gate>, &'a str)> {
         let table = self.table.load();
-        memchr::memchr_iter(b'/', path.as_bytes()).skip(1).find_map(|slash| {
+        memchr::memchr_iter(b'/', path.as_bytes()).skip(1).take(table.deepest).find_map(|slash| {
             let (prefix, rest) = (path.get(..slash)?, path.get(slash + 1..)?);
-            table.get(prefix).map(|gate| (Arc::clone(gate), rest))
+            table.gates.get(prefix).map(|gate| (Arc::clone(gate), rest))
         })
     }
 

@@ -136,8 +136,9 @@ impl Passage<'_> {
             return Ok(Permission::gated_if(false));
         }
         let file = self.fetch(path, Freshness::Commit)?.ok_or_else(|| absent(visitor))?;
+        let news = file.facts.get().is_none();
         let commit = facts::commit(&file, checksum, self.disk).map_err(|error| self.refusal(path, &error))?;
-        let commit = commit.map_err(|damage| self.damaged(path, damage, Refusal::DamagedCommit))?;
+        let commit = commit.map_err(|damage| self.damaged(news, path, damage, Refusal::DamagedCommit))?;
         let gated = self.permit_facts(commit, visitor)?;
         Ok(Permission { gated, decided_by: Some(file) })
     }
@@ -154,8 +155,9 @@ impl Passage<'_> {
             return Ok(Permission::gated_if(false));
         }
         let file = self.fetch(path, Freshness::Mutable)?.ok_or_else(|| absent(visitor))?;
+        let news = file.facts.get().is_none();
         let delta = facts::delta(&file, from, to, self.disk).map_err(|error| self.refusal(path, &error))?;
-        let delta = delta.map_err(|damage| self.damaged(path, damage, Refusal::DamagedDelta))?;
+        let delta = delta.map_err(|damage| self.damaged(news, path, damage, Refusal::DamagedDelta))?;
         let gated = self.permit_facts(&delta.commit, visitor)?;
         Ok(Permission { gated, decided_by: Some(file) })
     }
@@ -185,6 +187,7 @@ impl Passage<'_> {
         } else {
             return Ok(Some(0));
         };
+        let news = file.facts.get().is_none();
         let default = match path {
             "summary" => facts::default_token_type(&file, self.disk),
             _ => facts::default_token_type_of_index(&file, self.disk),
@@ -192,7 +195,7 @@ impl Passage<'_> {
         match default.map_err(|error| self.refusal(path, &error))? {
             Ok(default) => Ok(default.or(Some(0))),
             Err(damage) => {
-                self.damaged(path, damage, Refusal::Unreadable);
+                self.damaged(news, path, damage, Refusal::Unreadable);
                 Ok(None)
             }
         }
@@ -209,8 +212,11 @@ impl Passage<'_> {
         }
     }
 
-    fn damaged(&self, path: &str, damage: &Damage, refusal: Refusal) -> Refusal {
-        tracing::warn!(repo = self.gate.name(), path, %damage, "a file of the repo is damaged");
+    /// Tells the operator, once for each state of the file and not whenever somebody asks for it, and refuses.
+    fn damaged(&self, news: bool, path: &str, damage: &Damage, refusal: Refusal) -> Refusal {
+        if news {
+            tracing::warn!(repo = self.gate.name(), path, %damage, "a file of the repo is damaged");
+        }
         refusal
     }
 }

@@ -1,12 +1,13 @@
 //! Writing answers: what is small is gathered and goes out together, files are sent by the kernel where it can.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use rustix::fs::sendfile;
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use rustix::net::{SendFlags, send};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -224,9 +225,10 @@ fn or_stop<T>(
 /// Whether the first and the last byte of a chunk can be read without waiting. The kernel reads files ahead in larger pieces, so
 /// what lies between is nearly always there too; file systems that cannot tell are taken to be fast.
 fn is_in_memory(file: &FileBody, start: u64, end: u64) -> bool {
-    [start, end.saturating_sub(1)]
-        .into_iter()
-        .all(|at| !matches!(fill(&*file.fd, &mut [0], at, Disk::Cached), Err(DiskError::WouldWait)))
+    [start, end.saturating_sub(1)].into_iter().all(|at| {
+        let read = preadv2(&*file.fd, &mut [IoSliceMut::new(&mut [0])], at, ReadWriteFlags::NOWAIT);
+        read != Err(Errno::AGAIN)
+    })
 }
 
 async fn bring_into_memory(file: &FileBody, start: u64, end: u64) -> Result<(), DiskError> {

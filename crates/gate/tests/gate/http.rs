@@ -1,5 +1,7 @@
 //! HTTP/1.1 as it comes over the wire: pipelines, hand-over to hyper, ranges, odd and hostile requests. Threats 3 and 15.
 
+use std::io::Write;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flatpass_gate::{Limits, Policy, Rules};
@@ -45,7 +47,9 @@ fn pipelined_requests_are_answered_in_order_also_when_hyper_takes_over_in_the_mi
             std::thread::scope(|scope| {
                 // Cut where nobody would cut it.
                 scope.spawn(move || {
-                    bytes.chunks(37).for_each(|chunk| std::io::Write::write_all(&mut sender, chunk).unwrap())
+                    for chunk in bytes.chunks(37) {
+                        sender.write_all(chunk).unwrap();
+                    }
                 });
                 let rounds = if odd.is_some() { 21 } else { 20 };
                 for round in 0..rounds {
@@ -315,4 +319,27 @@ fn a_server_that_ends_finishes_the_answers_under_way() {
         }
         assert_eq!(last.unwrap().field("connection"), Some("close"));
     }
+}
+
+#[test]
+fn mounts_come_and_go_while_connections_live() {
+    let (shop, other) = (Shop::build(), Shop::empty());
+    let desk = open(&shop);
+    let elsewhere = open(&other);
+    let server = Server::start(&desk);
+    let mut client = server.connect();
+    let mount = |prefix: &str, desk: &Desk| (prefix.to_owned(), Arc::clone(&desk.gate));
+    let at = |client: &mut crate::wire::Client, target: &str| client.ask("GET", target, &[]);
+    assert_eq!(at(&mut client, "/repo/apps/config").body, shop.read("config"));
+    desk.gates.replace(vec![
+        mount("/repo/apps", &elsewhere),
+        mount("/a", &desk),
+        mount("/a/b/c", &elsewhere),
+    ]);
+    assert_eq!(at(&mut client, "/repo/apps/config").body, other.read("config"));
+    assert_eq!(at(&mut client, "/a/summary").body, shop.read("summary"));
+    assert_eq!(at(&mut client, "/a/b/c/summary").status, 404, "the shorter prefix counts");
+    desk.gates.replace(vec![mount("/a/b/c", &elsewhere)]);
+    assert_eq!(at(&mut client, "/a/b/c/config").body, other.read("config"));
+    assert!(at(&mut client, "/a/b/config").text().starts_with("fallback"));
 }

@@ -52,7 +52,7 @@ impl Server {
                     let fallback = service_fn(fallback);
                     match way {
                         Way::Tcp => {
-                            serve_connection(stream, peer, gates, &limits, clock, wish, fallback).await
+                            serve_connection(stream, peer, gates, &limits, clock, wish, fallback).await;
                         }
                         Way::Opaque => {
                             serve_connection(Opaque(stream), peer, gates, &limits, clock, wish, fallback)
