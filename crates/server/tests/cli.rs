@@ -267,12 +267,9 @@ fn a_repo_is_checked_until_it_is_well_and_each_mend_is_a_command_that_works() {
             .iter()
             .find(|one| one["code"] == code)
             .unwrap_or_else(|| panic!("no {code}: {findings:?}"));
-        let command = found["mend"]
-            .as_str()
-            .unwrap()
-            .trim_start_matches("mend: ")
-            .replace("KEY-ID", repository.key_id());
-        repository.shell(&shop, command.split(" (or ").next().unwrap());
+        for command in found["mend"].as_array().unwrap() {
+            repository.shell(&shop, &command.as_str().unwrap().replace("KEY-ID", repository.key_id()));
+        }
     };
     assert_eq!(codes(&check()), ["empty", "no-summary"]);
     repository.export("org.test.Free", None);

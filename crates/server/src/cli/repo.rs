@@ -112,7 +112,7 @@ fn usable(path: &Path) -> Result<PathBuf, Failure> {
         Mode::Archive => Ok(path),
         Mode::Other(mode) => Err(Failure::told(
             format!("{} has the mode {mode}; only the mode archive-z2 can be served", path.display()),
-            repo_check::into_archive(&path),
+            format!("make a copy that can be: {}", repo_check::into_archive(&path)),
         )),
     }
 }
