@@ -66,7 +66,7 @@ enum Command {
 /// The address of a store, as an argument.
 #[derive(Debug, Clone, Args)]
 pub struct StoreArgument {
-    /// The store's address, such as https://shop.example/
+    /// The store's address, such as `https://shop.example/`
     #[arg(value_name = "URL")]
     url: String,
 }

@@ -162,11 +162,18 @@ impl Session {
         let url = self.authority.url().to_string();
         match denied.iter().find(|denied| denied.reason == Reason::PurchaseRequired) {
             Some(unpaid) if denied.iter().all(|denied| denied.reason == Reason::PurchaseRequired) => {
-                Refusal::BuyFirst { message: message_of(unpaid), url: unpaid.url.clone().unwrap_or(url) }
+                buy_first(unpaid, url)
             }
             _ => Refusal::SignInFirst { url },
         }
     }
+}
+
+/// Where to buy it is said once: the authority's sentence may have said it already.
+fn buy_first(unpaid: &DeniedRef, store: String) -> Refusal {
+    let message = message_of(unpaid);
+    let url = unpaid.url.clone().unwrap_or(store);
+    if message.contains(&url) { Refusal::Denied { message } } else { Refusal::BuyFirst { message, url } }
 }
 
 /// Whether a web page could change it.
@@ -262,6 +269,24 @@ mod tests {
         let many: Vec<DeniedRef> =
             (0..1000).map(|n| denied(&format!("app/org.test.App{n:04}/x86_64/stable"), None)).collect();
         assert_eq!(to_offer(&many).len(), MAX_OFFERED);
+    }
+
+    #[test]
+    fn where_to_buy_is_said_once() {
+        let page = "https://shop.example/apps/apps/org.test.Paid";
+        let unpaid = |message: &str| DeniedRef {
+            message: Some(message.to_owned()),
+            url: Some(page.to_owned()),
+            ..denied("app/org.test.Paid/x86_64/stable", Some("org.test.Paid"))
+        };
+        let sentence =
+            |message: &str| buy_first(&unpaid(message), "https://shop.example/".to_owned()).to_string();
+        assert_eq!(
+            sentence("It costs 5 EUR."),
+            format!("It costs 5 EUR. Buy it first at {page}, then try again.")
+        );
+        let whole = format!("Buy it at {page}.");
+        assert_eq!(sentence(&whole), whole);
     }
 
     #[test]
