@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from stage import repo as repos  # noqa: E402
+from stage.passage import Passage  # noqa: E402
 from stage.person import Person  # noqa: E402
 from stage.store import Store, programs  # noqa: E402
 
@@ -15,12 +16,13 @@ from stage.store import Store, programs  # noqa: E402
 class World:
     """One store with the repo `apps`, and as many people as a test asks for."""
 
-    def __init__(self, folder: Path, template: repos.Repo, policy: str = "refs"):
+    def __init__(self, folder: Path, template: repos.Repo, policy: str = "refs", mirror: str | None = None):
         self.folder = folder
         self.repo = template.copy_to(folder / "repo")
         self.store = Store(folder / "store", programs())
         self.repo.name_authenticator(self.store.url)
-        self.store.command("repo", "add", "apps", str(self.repo.path), "--policy", policy)
+        more = ["--url", mirror] if mirror else []
+        self.store.command("repo", "add", "apps", str(self.repo.path), "--policy", policy, *more)
         self.store.command("app", "price", "apps", repos.PAID, "5.00", "EUR")
         self.store.command("app", "price", "apps", repos.SIBLING, "20.00", "EUR")
         self._people: list[Person] = []
@@ -75,4 +77,17 @@ def private_world(tmp_path, template):
     world = World(tmp_path, template, policy="private")
     world.start()
     yield world
+    world.end()
+
+
+@pytest.fixture
+def mirrored_world(tmp_path, template):
+    """A store whose repo clients also have under a mirror's URL, `world.mirror.url + "repo/apps"`; it notes the requests."""
+    mirror = Passage()
+    world = World(tmp_path, template, mirror=mirror.url + "repo/apps")
+    world.mirror = mirror
+    mirror.lead_to(world.store.port)
+    world.start()
+    yield world
+    mirror.close()
     world.end()

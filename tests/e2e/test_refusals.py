@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from stage.passage import Passage
 from stage.person import answer_yes
 from stage.repo import MUST_BE_BOUGHT, PAID, SIBLING
 from stage.store import free_port, self_signed
@@ -187,40 +188,16 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(world, tmp_path):
         listener.close()
 
 
-def test_a_hostile_remote_that_names_somebody_elses_store_gets_no_token(world, tmp_path):
+def test_a_hostile_remote_that_names_somebody_elses_store_gets_no_token(world):
     """Threat 5: the same content on another URL, with the true store as its authenticator."""
     ann = world.customer("ann")
-    heard: list[str] = []
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
-
-    def forward():
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=pass_on, args=(client,), daemon=True).start()
-
-    def pass_on(client: socket.socket):
-        with client, socket.create_connection(("127.0.0.1", world.store.port)) as server:
-            data = b""
-            while b"\r\n\r\n" not in data:
-                more = client.recv(65536)
-                if not more:
-                    return
-                data += more
-            heard.append(data.decode("latin-1"))
-            server.sendall(data.replace(b"Connection: keep-alive", b"").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-            while more := server.recv(65536):
-                client.sendall(more)
-
-    threading.Thread(target=forward, daemon=True).start()
+    trap = Passage()
+    trap.lead_to(world.store.port)
     try:
         ann.flatpak("uninstall", "-y", PAID)
-        ann.flatpak("remote-add", "--no-gpg-verify", "trap", f"http://127.0.0.1:{port}/repo/apps")
+        ann.flatpak("remote-add", "--no-gpg-verify", "trap", trap.url + "repo/apps")
         text = refused(ann, "install", "--noninteractive", "trap", PAID)
-        assert heard and not any("authorization" in request.lower() for request in heard)
+        assert trap.heads and not any("authorization" in head.lower() for head in trap.heads)
         assert "127.0.0.1" in text, text
     finally:
-        listener.close()
+        trap.close()

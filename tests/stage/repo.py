@@ -72,7 +72,7 @@ class Repo:
     def export_app(
         self, app: str, says: str, token_type: int = 0, branch: str = BRANCH, locale: bool = False, ballast: int = 0
     ) -> str:
-        """An app that prints `says`; `ballast` is a number of incompressible bytes that it carries. Gives its commit."""
+        """An app that prints `says`; `ballast` is a number of lines of text that it carries. Gives its commit."""
         folder = self._folder(f"app-{app}-{branch}")
         metadata = f"[Application]\nname={app}\nruntime={RUNTIME}/{arch()}/{BRANCH}\ncommand=hello\n"
         if locale:
@@ -87,7 +87,9 @@ class Repo:
         if locale:
             (folder / "files" / "share" / "runtime" / "locale").mkdir(parents=True)
         if ballast:
-            (folder / "files" / "ballast").write_bytes(os.urandom(ballast))
+            # Text that packs well: of what does not, libostree leaves some out of a delta, to be fetched as a file object.
+            lines = (f"{says}, line {number} of the ballast\n" for number in range(ballast))
+            (folder / "files" / "ballast").write_text("".join(lines))
         kind = [f"--token-type={token_type}"] if token_type else []
         self._run("flatpak", "build-export", "--disable-sandbox", *kind, str(self.path), str(folder), branch)
         if locale:
