@@ -94,7 +94,8 @@ pub(crate) async fn allow(
     }
     let signed_in = browser.require(&format!("/api/login?{}", flow.query()))?;
     // The code never leaves the server: the same two steps as for the authenticator, in one.
-    let verifier = Secret::generate("", Rng::system().as_random());
+    // With the prefix it has the 43 characters that a verifier needs.
+    let verifier = Secret::generate("sample-code", Rng::system().as_random());
     let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.expose().as_bytes()));
     let code = NewCode {
         client_id: SAMPLE.to_owned(),

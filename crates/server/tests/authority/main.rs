@@ -1,0 +1,13 @@
+//! The authority through its public door: the real server on a real port, with a real database and repos that `ostree` and
+//! `flatpak` made, and a browser that keeps cookies and follows links.
+
+mod browser;
+mod forgery;
+mod limits;
+mod oauth;
+mod pages;
+mod payment;
+mod private_repo;
+mod ref_tokens;
+mod sample;
+mod shop;

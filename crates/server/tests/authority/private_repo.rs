@@ -1,0 +1,83 @@
+//! A private repo: outsiders learn nothing of what is in it.
+
+use flatpass_token::Verb;
+use serde_json::{Value, json};
+
+use crate::oauth::{details, device, query, ref_tokens};
+use crate::ref_tokens::{ask, entitle};
+use crate::shop::{FREE, PAID, PRO, Shop, rng, soon};
+
+const GONE: &str = "app/org.test.Gone/x86_64/stable";
+
+/// Threat 17.
+#[tokio::test]
+async fn to_an_outsider_what_is_there_and_what_is_not_are_the_same() {
+    let shop = Shop::open().await;
+    let browser = shop.signed_up("eve@example.org").await;
+    let (access, _) = device(&shop, &browser).await;
+    entitle(&shop, "eve@example.org", "apps", "*", &[Verb::Download, Verb::Upgrade, Verb::List]).await;
+    for access in [None, Some(access.as_str())] {
+        let answer = ref_tokens(&shop, access, &ask(&shop, "inside", &[FREE, PAID, GONE])).await.json();
+        assert_eq!((&answer["open"], &answer["tokens"]), (&json!([]), &json!([])));
+        let denied = answer["denied"].as_array().unwrap();
+        let without_its_name = |one: &Value| {
+            let id = one["ref"].as_str().unwrap().split('/').nth(1).unwrap().to_owned();
+            assert_eq!(one["app"], json!(id));
+            one.to_string().replace(one["ref"].as_str().unwrap(), "REF").replace(&id, "ID")
+        };
+        let first = without_its_name(&denied[0]);
+        assert!(denied.iter().all(|one| without_its_name(one) == first), "{denied:?}");
+    }
+    let there = browser.get("/apps/inside/org.test.Paid").await;
+    let not_there = browser.get("/apps/inside/org.test.Gone").await;
+    assert_eq!((there.status, &there.body), (404, &not_there.body));
+    assert!(!browser.get("/").await.body.contains("7.00"));
+    // Nor does the page that sells say it.
+    let wanted = details(&shop.repo_url("inside"), &[PAID]);
+    let page =
+        browser.get(&format!("/oauth/authorize?{}", query(&[("authorization_details", &wanted)]))).await;
+    assert!(page.has("allow") && !page.body.contains("7.00"), "{}", page.body);
+    let csrf = page.hidden_fields("/oauth/authorize").remove(0).1;
+    assert_eq!(browser.post("/apps/inside/org.test.Paid", &[("csrf", &csrf)]).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_member_gets_tokens_for_free_and_owned_apps_and_may_buy_the_rest() {
+    let shop = Shop::open().await;
+    let browser = shop.signed_up("ada@example.org").await;
+    let (access, _) = device(&shop, &browser).await;
+    entitle(&shop, "ada@example.org", "inside", "org.test.Paid.Pro", &[Verb::Download, Verb::Upgrade]).await;
+    let answer =
+        ref_tokens(&shop, Some(&access), &ask(&shop, "inside", &[FREE, PRO, PAID, GONE])).await.json();
+    assert_eq!(answer["tokens"][0]["refs"], json!([FREE, PRO]));
+    assert_eq!(answer["denied"][0]["reason"], "purchase_required");
+    assert_eq!(answer["denied"][1]["reason"], "not_found");
+    let token = answer["tokens"][0]["token"].as_str();
+    assert_eq!(shop.fetch("inside", FREE, token).await, 200);
+    assert_eq!(shop.fetch("inside", PRO, token).await, 200);
+    assert_eq!(shop.fetch("inside", PAID, token).await, 403);
+    assert_eq!(browser.get("/apps/inside/org.test.Paid").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_access_token_opens_the_list_by_basic_until_it_is_revoked() {
+    let shop = Shop::open().await;
+    let account = shop.account("ada@example.org").await;
+    let (secret, made) = shop
+        .store
+        .create_access_token(&account.id, "inside", "robot", None, shop.now(), &mut rng())
+        .await
+        .unwrap();
+    let summary = async |user: &str, password: Option<&str>| {
+        let mut request = reqwest::Client::new().get(format!("{}/summary", shop.repo_url("inside")));
+        if password.is_some() {
+            request = request.basic_auth(user, password);
+        }
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(summary("", None).await, 401);
+    assert_eq!(summary("device", Some("fpt_wrong")).await, 401);
+    soon("the secret counts", async || summary("device", Some(secret.expose())).await == 200).await;
+    shop.store.revoke_access_token(None, &made.id, shop.now()).await.unwrap();
+    soon("the secret has ended", async || summary("device", Some(secret.expose())).await == 401).await;
+}
