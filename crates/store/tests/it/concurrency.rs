@@ -1,12 +1,15 @@
 //! Threat 12: two requests at once, also from two processes (two stores on one file).
 
 use std::collections::HashSet;
+use std::pin::pin;
+use std::task::Poll;
 
 use flatpass_store::{
     AppPattern, CodeError, NewAccount, NewEntitlement, OrderState, PaymentOutcome, Source, SourceKind, Store,
     StoreError,
 };
 use flatpass_token::Verb;
+use rand::RngExt;
 
 use crate::scene::{
     CLIENT, NOW, PASSWORD, REDIRECT, Scene, VERIFIER, account, code, device, price, repo, rng,
@@ -172,4 +175,46 @@ async fn one_address_signed_up_many_times_at_once_is_one_account_and_one_start_m
         at_once(&scene, |store, number| async move { store.ensure_signing_key(NOW, &mut rng(number)).await });
     assert!(started.await.iter().all(Result::is_ok));
     assert_eq!(scene.store.signing_keys(NOW).await.unwrap().len(), 1);
+}
+
+/// Polls the work so many times and then drops it; `None` unless it was done by then.
+async fn dropped_after<T>(polls: u32, work: impl Future<Output = T>) -> Option<T> {
+    let (mut work, mut left) = (pin!(work), polls);
+    std::future::poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        work.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+/// A server drops a request whose client went away, or whose time is over, at any await.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_request_that_is_dropped_at_any_moment_is_done_whole_or_not_at_all() {
+    let scene = Scene::new().await;
+    let store = &scene.store;
+    let (mut random, mut random_too) = (rng(7), rng(8));
+    let apps: Vec<String> = (0..150).map(|number| format!("org.test.App{number}")).collect();
+    repo(store, "apps", &apps.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let ada = account(store, "ada@example.org").await.id;
+    let mut dropped = 0;
+    for app in &apps {
+        let order = store.begin_order(&ada, "apps", app, "sandbox", NOW, &mut random).await.unwrap();
+        let event = format!("evt_{}", order.id);
+        let settling = store.settle_order(&order.id, PaymentOutcome::Paid, &event, NOW, &mut random_too);
+        dropped += u32::from(dropped_after(random.random_range(0..20), settling).await.is_none());
+
+        // There is one writer: after another write the dropped one has come to its end, whichever it is.
+        store.prune(NOW).await.unwrap();
+        let state = store.order(&order.id).await.unwrap().unwrap().state;
+        let owned = store.entitled(&ada, "apps", app, Verb::Download, NOW).await.unwrap();
+        assert_eq!(owned, state == OrderState::Paid, "{state:?}");
+        // The provider sends it again.
+        store.settle_order(&order.id, PaymentOutcome::Paid, &event, NOW, &mut random).await.unwrap();
+        assert!(store.entitled(&ada, "apps", app, Verb::Download, NOW).await.unwrap());
+    }
+    assert!(dropped > 30, "only {dropped} were dropped");
+    assert_eq!(store.entitlements(&ada, None, NOW).await.unwrap().len(), apps.len());
 }

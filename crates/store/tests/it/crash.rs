@@ -82,25 +82,26 @@ async fn a_store_killed_at_any_moment_has_what_it_confirmed_and_nothing_twice() 
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // Wait for the first word, so that the kill falls into the work and not into the start.
-        let first =
-            lines.by_ref().map(|line| line.unwrap()).find(|line| line.starts_with("refresh ")).unwrap();
-        last_refresh.replace_range(.., &first["refresh ".len()..]);
-        std::thread::sleep(Duration::from_micros(random.random_range(0..40_000)));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let mut finished = false;
-        for line in lines {
-            let line = line.unwrap();
-            let words: Vec<&str> = line.split(' ').collect();
-            match words.as_slice() {
-                ["settled", order, event] => settled.push(((*order).to_owned(), (*event).to_owned())),
-                ["refresh", token] => last_refresh = (*token).to_owned(),
-                ["finished"] => finished = true,
-                _ => {}
+        let mut heard = |line: &str| match line.split(' ').collect::<Vec<_>>().as_slice() {
+            ["settled", order, event] => settled.push(((*order).to_owned(), (*event).to_owned())),
+            ["refresh", token] => last_refresh = (*token).to_owned(),
+            ["finished"] => finished = true,
+            _ => {}
+        };
+        // It is killed at a random moment after a random number of words, however fast the disk is.
+        let words = random.random_range(1..40);
+        for line in lines.by_ref().filter(|line| line.contains(' ') || line == "finished").take(words) {
+            heard(&line);
+            if line == "finished" {
+                break;
             }
         }
+        std::thread::sleep(Duration::from_micros(random.random_range(0..3_000)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        lines.for_each(|line| heard(&line));
         killed_midway += u32::from(!finished);
 
         let store = open_with(scene.folder.path(), cheap()).await;
