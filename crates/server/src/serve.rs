@@ -103,7 +103,11 @@ pub async fn serve(
     let connection =
         Connection { router: router(Arc::clone(&app)), limits, clock, shutdown: shutdown.clone(), app };
     loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { break };
+        let permit = tokio::select! {
+            permit = Arc::clone(&connections).acquire_owned() => permit,
+            _ = shutdown.wait_for(|end| *end) => break,
+        };
+        let Ok(permit) = permit else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = shutdown.wait_for(|end| *end) => break,

@@ -223,7 +223,12 @@ fn sort<'a>(
             && named.is_none()
             && commit.is_none_or(|commit| listed.is_none_or(|listed| listed.commit != commit));
         let owner = view.owner(&name);
-        let verbs = verbs(view, visitor, &name, owner, token_type);
+        // A token opens whatever the ref has, not the named commit alone: what is free of one must be free of both.
+        let free = [named, listed.map(|listed| listed.token_type)]
+            .into_iter()
+            .flatten()
+            .all(|token_type| is_for_everybody(view, &name, owner, token_type));
+        let verbs = verbs(visitor, owner, free);
         if view.is_open(&name, token_type) && !(refused && !verbs.is_empty()) {
             sorted.open.push(asked);
         } else if verbs.contains(&Verb::Download) {
@@ -235,15 +240,18 @@ fn sort<'a>(
     sorted
 }
 
-/// What the visitor may do with a ref of that token type.
-fn verbs(view: &RepoView, visitor: &Visitor, name: &RefName, owner: &str, token_type: i32) -> Vec<Verb> {
+/// Whether every account that may see the repo may have a ref of that token type.
+fn is_for_everybody(view: &RepoView, name: &RefName, owner: &str, token_type: i32) -> bool {
+    view.is_free(name, token_type) || (token_type == SIGN_IN && !view.offers.contains_key(owner))
+}
+
+/// What the visitor may do with a ref.
+fn verbs(visitor: &Visitor, owner: &str, free: bool) -> Vec<Verb> {
     const BOTH: [Verb; 2] = [Verb::Download, Verb::Upgrade];
     if !visitor.signed_in {
         return Vec::new();
     }
-    let for_everybody =
-        view.is_free(name, token_type) || (token_type == SIGN_IN && !view.offers.contains_key(owner));
-    if for_everybody {
+    if free {
         return BOTH.to_vec();
     }
     let allowed = |verb: &Verb| visitor.entitlements.iter().any(|one| one.allows(owner, *verb));

@@ -30,7 +30,7 @@ use crate::web::fields::{Fields, FormError, Query};
 use crate::web::page::{Frame, PageError, render, see_other};
 use crate::web::{ClientAddress, query_value};
 
-const MOST_IDS: usize = 1000;
+const MOST_IDS: usize = 200;
 
 /// What upstream's client adds to each page that it opens.
 struct Flow {
@@ -162,7 +162,9 @@ async fn standing<'a>(
         if refs.peek().is_some() && refs.all(|(name, listed)| view.is_open(&name, listed.token_type)) {
             return Ok(Standing::Open);
         }
-        let free = refs_of(view, owner).all(|(name, listed)| view.is_free(&name, listed.token_type));
+        // An app that is offered and not published has no refs: then nothing says that it is free.
+        let mut refs = refs_of(view, owner).peekable();
+        let free = refs.peek().is_some() && refs.all(|(name, listed)| view.is_free(&name, listed.token_type));
         if free || entitlements.iter().any(|one| one.allows(owner, Verb::Download)) {
             return Ok(Standing::Has(view, owner));
         }
@@ -200,7 +202,7 @@ pub(crate) async fn get_tokens(
     let snapshot = app.snapshot.load_full();
     let mut tokens = BTreeMap::new();
     let mut denied = Vec::new();
-    for id in &ids {
+    for id in &ids.into_iter().collect::<BTreeSet<_>>() {
         match standing(&app, &snapshot, &access, id).await? {
             Standing::Open => {
                 tokens.insert(id, String::new());
