@@ -29,7 +29,7 @@ use crate::request::{OwnedRequest, Request};
 /// After the last answer, so much and so long is read and thrown away: closing a socket with unread bytes would take the
 /// answer from the other side (RFC 9112, 9.6).
 const LINGER_BYTES: usize = 256 << 10;
-const LINGER: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves HTTP/1.1 on one connection until it ends.
 ///
@@ -75,15 +75,21 @@ pub async fn serve_connection<S, F, B>(
             Box::pin(serve_rest(stream, received, peer, gates, *limits, clock, shutdown, fallback)).await;
         }
         Err(Broken::Stopped(stop)) => {
-            if let Stop::Timeout(Phase::Head) = stop {
-                let slow = connection_error(408, "Request timeout", "The request did not arrive in time.");
-                let now = clock.now();
-                let said = lane.output.put(&mut stream, &mut lane.watch, slow, now, true).await;
-                if said.is_ok() && lane.output.flush(&mut stream, &mut lane.watch).await.is_ok() {
-                    linger(&mut stream).await;
-                }
-            }
             tracing::debug!(%peer, ?stop, "connection ended while it waited");
+            match stop {
+                Stop::Timeout(Phase::Head) => {
+                    let slow =
+                        connection_error(408, "Request timeout", "The request did not arrive in time.");
+                    let now = clock.now();
+                    let said = lane.output.put(&mut stream, &mut lane.watch, slow, now, true).await;
+                    if said.is_ok() && lane.output.flush(&mut stream, &mut lane.watch).await.is_ok() {
+                        linger(&mut stream).await;
+                    }
+                }
+                // A request may be on its way; it is not to take the last answer along.
+                Stop::Shutdown => linger(&mut stream).await,
+                Stop::Timeout(Phase::Idle | Phase::Write) => {}
+            }
         }
         Err(error) => tracing::debug!(%peer, %error, "connection broke"),
     }
@@ -123,13 +129,19 @@ enum Step {
 impl Lane<'_> {
     async fn run<S: Transport>(&mut self, stream: &mut S) -> Result<End, Broken> {
         let mut looked_at = 0;
+        let mut ended = false;
         loop {
-            let step = if self.has_news(looked_at) { self.step() } else { Step::Receive };
+            let worth_it = self.has_news(looked_at) || self.input.is_full() || ended;
+            let step = if worth_it { self.step() } else { Step::Receive };
             let (answer, now, close) = match step {
                 Step::Answer { answer, now, close } => (answer, now, close),
                 Step::Wait { gate, request, now, close } => {
                     self.output.flush(stream, &mut self.watch).await?;
                     (gate.answer_anyhow(request, now).await, now, close)
+                }
+                Step::Receive if ended => {
+                    self.output.flush(stream, &mut self.watch).await?;
+                    return Ok(End::Close);
                 }
                 Step::Receive if self.input.is_full() => {
                     (malformed(Malformed::TooManyFields), self.clock.now(), true)
@@ -137,9 +149,7 @@ impl Lane<'_> {
                 Step::Receive => {
                     self.output.flush(stream, &mut self.watch).await?;
                     looked_at = self.input.bytes().len();
-                    if self.input.receive(stream, &mut self.watch, self.requests).await? == 0 {
-                        return Ok(End::Close);
-                    }
+                    ended = self.input.receive(stream, &mut self.watch, self.requests).await? == 0;
                     if self.watch.take_tick() {
                         self.gates.cache().sweep(self.clock.now());
                     }
