@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use flatpass_ostree::Checksum;
-use flatpass_store::{AccessInfo, Entitlement, RepoPolicy};
+use flatpass_store::{AccessInfo, Entitlement};
 use flatpass_token::{Claims, Grant, RefName, Secret, Verb};
 use serde::{Deserialize, Serialize};
 
@@ -215,21 +215,22 @@ fn sort<'a>(
         let commit = one.commit.as_deref().and_then(|text| text.parse::<Checksum>().ok());
         let named = commit.and_then(|commit| commits.get(&(commit, asked.to_owned())).copied());
         let Some(token_type) = named.or(listed.map(|listed| listed.token_type)) else {
-            sorted.denied.push(absent(app, view, visitor, &name, asked));
+            sorted.denied.push(absent(view, &name, asked));
             continue;
         };
-        // Flatpak was refused a commit that it cannot or will not name: what the ref has now says nothing about that one.
+        // Flatpak was refused a commit that it cannot or will not name: what the ref has now says nothing about that one, so only
+        // what the account owns counts.
         let refused = one.token_type == Some(ASK_ANYWAY)
             && named.is_none()
             && commit.is_none_or(|commit| listed.is_none_or(|listed| listed.commit != commit));
         let owner = view.owner(&name);
         // A token opens whatever the ref has, not the named commit alone: what is free of one must be free of both.
-        let free = [named, listed.map(|listed| listed.token_type)]
+        let free = !refused && [named, listed.map(|listed| listed.token_type)]
             .into_iter()
             .flatten()
             .all(|token_type| is_for_everybody(view, &name, owner, token_type));
         let verbs = verbs(visitor, owner, free);
-        if view.is_open(&name, token_type) && !(refused && !verbs.is_empty()) {
+        if view.is_open(&name, token_type) && (!refused || verbs.is_empty()) {
             sorted.open.push(asked);
         } else if verbs.contains(&Verb::Download) {
             sorted.granted.push(Granted { asked, name, verbs });
@@ -258,12 +259,8 @@ fn verbs(visitor: &Visitor, owner: &str, free: bool) -> Vec<Verb> {
     BOTH.into_iter().filter(allowed).collect()
 }
 
-/// The repo does not have the ref.
-fn absent<'a>(app: &App, view: &RepoView, visitor: &Visitor, name: &RefName, asked: &'a str) -> Denied<'a> {
-    // For sale, or sold before, but not there for this branch or architecture; without an account, nothing is said.
-    if view.repo.policy == RepoPolicy::Private && !visitor.signed_in {
-        return refuse(app, view, visitor, name.id(), asked);
-    }
+/// The repo does not have the ref, perhaps only for this branch or architecture.
+fn absent<'a>(view: &RepoView, name: &RefName, asked: &'a str) -> Denied<'a> {
     Denied {
         r#ref: asked,
         reason: Reason::NotFound,

@@ -202,7 +202,7 @@ pub(crate) async fn get_tokens(
     let snapshot = app.snapshot.load_full();
     let mut tokens = BTreeMap::new();
     let mut denied = Vec::new();
-    for id in &ids.into_iter().collect::<BTreeSet<_>>() {
+    for id in ids.iter().collect::<BTreeSet<_>>() {
         match standing(&app, &snapshot, &access, id).await? {
             Standing::Open => {
                 tokens.insert(id, String::new());

@@ -249,8 +249,11 @@ async fn an_older_commit_is_judged_by_itself() {
     .await;
     let old_text = old.to_string();
     assert_eq!(shop.fetch_commit("apps", &old, None).await, 401, "what it was sold as stays guarded");
-    let denied = ref_tokens(&shop, Some(&access), &named(&old_text, ASK_ANYWAY)).await.json();
-    assert_eq!(denied["denied"][0]["ref"], json!(PAID), "an empty token would only be refused again");
+    for commit in [old_text.as_str(), ""] {
+        let denied = ref_tokens(&shop, Some(&access), &named(commit, ASK_ANYWAY)).await.json();
+        assert_eq!(denied["denied"][0]["ref"], json!(PAID), "an empty token would only be refused again");
+        assert_eq!(denied["tokens"], json!([]), "that it is free now gives nobody what was sold");
+    }
     entitle(&shop, "ada@example.org", "apps", "org.test.Paid", &[Verb::Download, Verb::Upgrade]).await;
     for commit in [old_text.as_str(), ""] {
         let given = ref_tokens(&shop, Some(&access), &named(commit, ASK_ANYWAY)).await.json();
