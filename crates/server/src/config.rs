@@ -413,7 +413,12 @@ impl fmt::Display for Redacted<'_> {
 }
 
 fn check_numbers(tokens: &Tokens, gate: &GateSettings, limits: &Limits) -> Result<(), ConfigError> {
-    fn within<T: PartialOrd + Copy + fmt::Display>(key: &str, got: T, least: T, most: T) -> Result<(), ConfigError> {
+    fn within<T: PartialOrd + Copy + fmt::Display>(
+        key: &str,
+        got: T,
+        least: T,
+        most: T,
+    ) -> Result<(), ConfigError> {
         if got < least || got > most {
             return Err(value(key, format!("{got} is out of range"), format!("write {least} to {most}")));
         }

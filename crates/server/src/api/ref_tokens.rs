@@ -225,10 +225,11 @@ fn sort<'a>(
             && commit.is_none_or(|commit| listed.is_none_or(|listed| listed.commit != commit));
         let owner = view.owner(&name);
         // A token opens whatever the ref has, not the named commit alone: what is free of one must be free of both.
-        let free = !refused && [named, listed.map(|listed| listed.token_type)]
-            .into_iter()
-            .flatten()
-            .all(|token_type| is_for_everybody(view, &name, owner, token_type));
+        let free = !refused
+            && [named, listed.map(|listed| listed.token_type)]
+                .into_iter()
+                .flatten()
+                .all(|token_type| is_for_everybody(view, &name, owner, token_type));
         let verbs = verbs(visitor, owner, free);
         if view.is_open(&name, token_type) && (!refused || verbs.is_empty()) {
             sorted.open.push(asked);

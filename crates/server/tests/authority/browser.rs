@@ -41,6 +41,11 @@ impl Browser {
     pub(crate) async fn send(&self, request: RequestBuilder) -> Page {
         let answer = request.send().await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        self.keep(&headers);
+        Page { status, headers, body: answer.text().await.unwrap() }
+    }
+
+    fn keep(&self, headers: &HeaderMap) {
         let mut cookies = self.cookies.lock().unwrap();
         for line in headers.get_all(SET_COOKIE) {
             let (name, rest) = line.to_str().unwrap().split_once('=').unwrap();
@@ -51,8 +56,6 @@ impl Browser {
                 cookies.insert(name.to_owned(), value.to_owned());
             }
         }
-        drop(cookies);
-        Page { status, headers, body: answer.text().await.unwrap() }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Page {
