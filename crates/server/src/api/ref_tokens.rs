@@ -231,7 +231,7 @@ fn sort<'a>(
                 .flatten()
                 .all(|token_type| is_for_everybody(view, &name, owner, token_type));
         let verbs = verbs(visitor, owner, free);
-        if view.is_open(&name, token_type) && (!refused || verbs.is_empty()) {
+        if !refused && view.is_open(&name, token_type) {
             sorted.open.push(asked);
         } else if verbs.contains(&Verb::Download) {
             sorted.granted.push(Granted { asked, name, verbs });

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::browser::{Browser, Page};
-use crate::shop::{FREE, LOCALE, PAID, PRO, Shop};
+use crate::shop::{FREE, LOCALE, PAID, PRO, Shop, soon};
 
 const DONE: &str = "redirect_uri=http%3A%2F%2F127.0.0.1%3A4711%2Fdone&state=1a2b";
 
@@ -40,7 +40,7 @@ async fn upstreams_flow_signs_in_sells_and_gives_a_token_that_opens_the_gate() {
     let ids = json!({ "ids": ["org.test.Paid", "org.test.Free", "org.test.Gone", "org.test.Paid.Pro"] });
     let answer = call(&shop, "/api/v1/get_tokens", &token, &ids).await.json();
     assert_eq!(answer["tokens"], json!({ "org.test.Free": "" }), "an empty token says that none is needed");
-    assert_eq!(answer["denied"], json!(["org.test.Paid", "org.test.Gone", "org.test.Paid.Pro"]));
+    assert_eq!(answer["denied"], json!(["org.test.Gone", "org.test.Paid", "org.test.Paid.Pro"]));
 
     let begun = call(&shop, "/api/v1/begin_purchase", &token, &json!({ "id": "org.test.Paid" })).await.json();
     let start = begun["start_uri"].as_str().unwrap();
@@ -95,4 +95,15 @@ async fn bad_calls_of_the_sample_api_are_told() {
         assert_eq!(call(&shop, path, &token, &body).await.status, status, "{path} {body}");
         assert_eq!(call(&shop, path, "fpa_unknown", &body).await.status, 401);
     }
+}
+
+#[tokio::test]
+async fn an_app_that_is_offered_and_not_published_yet_is_given_to_nobody() {
+    let shop = Shop::open().await;
+    let browser = shop.signed_up("ada@example.org").await;
+    let token = login(&browser, "/api/login").await;
+    shop.set_price("apps", "org.test.Soon", "100.00").await;
+    soon("the offer is there", async || browser.get("/apps/apps/org.test.Soon").await.status == 200).await;
+    let answer = call(&shop, "/api/v1/get_tokens", &token, &json!({ "ids": ["org.test.Soon"] })).await.json();
+    assert_eq!(answer, json!({ "tokens": {}, "denied": ["org.test.Soon"] }));
 }
