@@ -293,10 +293,17 @@ fn normal_is_what_glib_calls_normal() {
         );
         cases.push((type_string.to_owned(), bytes));
     }
-    // Containers just around the sizes where framing offsets grow wider.
-    for size in (240..270).chain(65_500..65_560) {
+    // Containers just around the sizes where framing offsets grow wider, with the smallest width and with the next.
+    for size in (236..256).chain(65_516..65_528) {
         let text = "x".repeat(size);
-        cases.push(("as".to_owned(), encode_strings(&[&text, "y"])));
+        for width in [1, 2, 4] {
+            let array = encode_strings(&[&text, "y", ""], width);
+            // A structure has its offsets in reverse, and none for the last member.
+            let body = text.len() + 4;
+            let offsets: Vec<_> = array[body..].chunks_exact(width).take(2).rev().collect();
+            cases.push(("(sss)".to_owned(), [&array[..body], &offsets.concat()].concat()));
+            cases.push(("as".to_owned(), array));
+        }
     }
 
     let input: String =
@@ -330,8 +337,8 @@ fn normal_is_what_glib_calls_normal() {
     );
 }
 
-/// An `as` with offsets of the smallest width that holds the whole.
-fn encode_strings(texts: &[&str]) -> Vec<u8> {
+/// An `as` with offsets of this width, whether or not a container of that size has such.
+fn encode_strings(texts: &[&str], width: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut ends = Vec::new();
     for text in texts {
@@ -339,8 +346,6 @@ fn encode_strings(texts: &[&str]) -> Vec<u8> {
         bytes.push(0);
         ends.push(bytes.len());
     }
-    let width =
-        [1, 2, 4].into_iter().find(|width| bytes.len() + ends.len() * width < 1 << (8 * width)).unwrap();
     for end in ends {
         bytes.extend(&end.to_le_bytes()[..width]);
     }
