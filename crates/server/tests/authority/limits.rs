@@ -35,19 +35,21 @@ async fn guessing_a_password_is_slowed_down_for_the_address_and_the_account() {
         refused.body
     );
 
-    assert_eq!(
-        sign_in("192.0.2.2", "ada@example.org", PASSWORD).await.status,
-        303,
-        "guesses lock nobody out elsewhere"
-    );
+    let elsewhere = shop.browser();
+    let csrf_there = elsewhere.get("/sign-in").await.hidden_fields("/sign-in").remove(0).1;
+    let fields = [("csrf", csrf_there.as_str()), ("email", "ada@example.org"), ("password", PASSWORD)];
+    let request = elsewhere.request(Method::POST, "/sign-in").header("x-forwarded-for", "192.0.2.2");
+    assert_eq!(elsewhere.send(form(request, &fields)).await.status, 303, "guesses lock nobody out elsewhere");
     // Ten networks' worth of tries is what an account takes from everywhere.
-    let mut last = 422;
-    for number in 3..14 {
-        for _ in 0..4 {
-            last = sign_in(&format!("192.0.2.{number}"), "ada@example.org", "wrong guess").await.status;
+    let mut fresh_networks = 0;
+    for number in 3..200 {
+        let first = sign_in(&format!("192.0.2.{number}"), "ada@example.org", "wrong guess").await.status;
+        if first == 429 {
+            break;
         }
+        fresh_networks += 1;
     }
-    assert_eq!(last, 429);
+    assert!((30..150).contains(&fresh_networks), "{fresh_networks}");
 
     for number in 0..4 {
         let email = format!("nobody{number}@example.org");
