@@ -4,14 +4,16 @@ import base64
 import hashlib
 import http.cookiejar
 import json
+import os
 import secrets
+import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
 from html.parser import HTMLParser
 from pathlib import Path
 
-from stage.repo import FREE, MUST_BE_BOUGHT, PAID, Repo, app_ref
+from stage.repo import BRANCH, FREE, MUST_BE_BOUGHT, PAID, Repo, app_ref, arch
 from stage.store import Store
 
 EMAIL, PASSWORD = "bench@example.org", "correct horse battery"
@@ -24,9 +26,9 @@ class Bench:
 
     def __init__(self, folder: Path, programs: Path):
         self.repo = Repo(folder / "repo")
-        self.repo.export_app(FREE, "free", ballast=300_000)
-        self.repo.export_app(PAID, "paid", token_type=MUST_BE_BOUGHT, ballast=520)
-        self.repo.export_app(LARGE, "large", ballast=20_000_000)
+        export(self.repo, FREE, 300_000)
+        export(self.repo, PAID, 560, f"--token-type={MUST_BE_BOUGHT}")
+        export(self.repo, LARGE, 20_000_000)
         self.repo.update()
         self.small, self.middle, self.large = (self._object(size) for size in (600, 300_000, 20_000_000))
         commit = self.repo.commit(app_ref(PAID))
@@ -38,7 +40,10 @@ class Bench:
 
     def _object(self, size: int) -> str:
         objects = self.repo.path.glob("objects/*/*.filez")
-        return str(min(objects, key=lambda path: abs(path.stat().st_size - size)).relative_to(self.repo.path))
+        nearest = min(objects, key=lambda path: abs(path.stat().st_size - size))
+        if abs(nearest.stat().st_size - size) > size / 10:
+            raise RuntimeError(f"the repo has no object of about {size} bytes")
+        return str(nearest.relative_to(self.repo.path))
 
     def bytes(self, path: str) -> int:
         return (self.repo.path / path).stat().st_size
@@ -56,6 +61,17 @@ class Bench:
     def ref_token(self, access: str) -> str:
         answer = post(f"{self.store.url}api/v1/ref-tokens", self.ref_token_request(1), access)
         return answer["tokens"][0]["token"]
+
+
+def export(repo: Repo, app: str, size: int, *options: str) -> None:
+    """An app with one file of so many random bytes, which no compression makes smaller."""
+    folder = repo.path.with_name(app)
+    (folder / "files").mkdir(parents=True)
+    (folder / "export").mkdir()
+    (folder / "files" / "noise").write_bytes(os.urandom(size))
+    (folder / "metadata").write_text(f"[Application]\nname={app}\nruntime=org.test.Platform/{arch()}/{BRANCH}\n")
+    argv = ["flatpak", "build-export", "--disable-sandbox", *options, str(repo.path), str(folder), BRANCH]
+    subprocess.run(argv, check=True, capture_output=True, env=repo.env)
 
 
 def post(url: str, body: bytes, access: str) -> dict:
