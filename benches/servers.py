@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 SERVER_CORE, CLIENT_CORE = "0", "1"
-TICKS = os.sysconf("SC_CLK_TCK")
 
 NGINX = """
 {user}
@@ -73,11 +72,9 @@ class Server:
         return [Path(f"/proc/{pid}") for pid in [*pids, *children]]
 
     def cpu_seconds(self) -> float:
-        ticks = 0
-        for process in self._family():
-            fields = (process / "stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / TICKS
+        """What the scheduler counted, in nanoseconds and not in ticks."""
+        threads = [thread for process in self._family() for thread in process.glob("task/*/schedstat")]
+        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
     def rss_megabytes(self) -> float:
         lines = [line for process in self._family() for line in (process / "status").read_text().splitlines()]

@@ -24,8 +24,8 @@ use crate::resource::read_piece;
 const COPY_BYTES: usize = 4 << 10;
 /// So much gathered output is written without waiting for more.
 const GATHER_BYTES: usize = 32 << 10;
-/// So much of a file is looked at, and sent, in one go.
-const FILE_CHUNK_BYTES: u64 = 1 << 20;
+/// So much of a file is sent in one go, if the socket takes it.
+const FILE_CHUNK_BYTES: u64 = 2 << 20;
 /// Pieces of a file that go through memory.
 const PIECE_BYTES: u64 = 64 << 10;
 
@@ -168,26 +168,29 @@ impl Output {
         Ok(())
     }
 
-    /// Has the kernel send a file. Each chunk is first made sure to be in memory, or brought there by a thread that may wait.
+    /// Has the kernel send a file. What it is to send is first made sure to be in memory, or brought there by a thread that may wait.
     async fn send_file(&mut self, tcp: &TcpStream, watch: &mut Watch, file: &FileBody) -> Result<(), Broken> {
         let mut at = file.range.start;
+        let mut in_memory = at;
         while at < file.range.end {
-            let chunk_end = file.range.end.min(at.saturating_add(FILE_CHUNK_BYTES));
-            if !is_in_memory(file, at, chunk_end) {
-                bring_into_memory(file, at, chunk_end).await.map_err(Broken::File)?;
-            }
-            while at < chunk_end {
-                let (sent, length) = (self.sent, usize::try_from(chunk_end - at).unwrap_or(usize::MAX));
-                let count = poll_fn(|cx| {
-                    let written = poll_try(tcp, cx, || sendfile(tcp, &*file.fd, Some(&mut at), length));
-                    or_stop(written, watch, cx, sent)
-                })
-                .await?;
-                if count == 0 {
-                    return Err(Broken::File(DiskError::Changing));
+            let end = file.range.end.min(at.saturating_add(FILE_CHUNK_BYTES));
+            if in_memory < end {
+                let next = file.range.end.min(in_memory.saturating_add(FILE_CHUNK_BYTES));
+                if !is_in_memory(file, in_memory, next) {
+                    bring_into_memory(file, in_memory, next).await.map_err(Broken::File)?;
                 }
-                self.sent += count as u64;
+                in_memory = next;
             }
+            let (sent, length) = (self.sent, usize::try_from(end - at).unwrap_or(usize::MAX));
+            let count = poll_fn(|cx| {
+                let written = poll_try(tcp, cx, || sendfile(tcp, &*file.fd, Some(&mut at), length));
+                or_stop(written, watch, cx, sent)
+            })
+            .await?;
+            if count == 0 {
+                return Err(Broken::File(DiskError::Changing));
+            }
+            self.sent += count as u64;
         }
         Ok(())
     }
