@@ -36,7 +36,10 @@ pub(crate) struct Watch {
     limits: Limits,
     tick: Duration,
     timer: Pin<Box<Sleep>>,
-    shutdown: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Wakes the connection when the server wants to end; `None` once it does.
+    wish: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Says the same to a connection that never waits.
+    shutdown: watch::Receiver<bool>,
     /// The phase and the progress at an earlier tick, and when that was.
     seen: Option<(Phase, u64, Instant)>,
     ticked: bool,
@@ -44,25 +47,32 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Begins to watch. `shutdown` becoming true, or being dropped, asks the connection to end.
-    pub(crate) fn new(limits: &Limits, mut shutdown: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(limits: &Limits, shutdown: watch::Receiver<bool>) -> Self {
         let shortest = limits.head_read.min(limits.idle).min(limits.write_stall);
         let tick = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(5));
+        let mut waiting = shutdown.clone();
         let wish = async move {
-            let _ended_or_dropped = shutdown.wait_for(|end| *end).await;
+            let _ended_or_dropped = waiting.wait_for(|end| *end).await;
         };
         Self {
             limits: *limits,
             tick,
             timer: Box::pin(sleep(tick)),
-            shutdown: Some(Box::pin(wish)),
+            wish: Some(Box::pin(wish)),
+            shutdown,
             seen: None,
             ticked: false,
         }
     }
 
     /// Whether the server wants to end.
-    pub(crate) fn is_ending(&self) -> bool {
-        self.shutdown.is_none()
+    pub(crate) fn is_ending(&mut self) -> bool {
+        if self.wish.is_some()
+            && self.shutdown.has_changed().map_or(true, |news| news && *self.shutdown.borrow_and_update())
+        {
+            self.wish = None;
+        }
+        self.wish.is_none()
     }
 
     /// Whether a tick has passed since this was last asked.
@@ -72,13 +82,13 @@ impl Watch {
 
     /// To be polled whenever the connection waits. `progress` is any number that changes when there is progress.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, phase: Phase, progress: u64) -> Poll<Stop> {
-        if let Some(wish) = &mut self.shutdown
+        if let Some(wish) = &mut self.wish
             && wish.as_mut().poll(cx).is_ready()
         {
-            self.shutdown = None;
+            self.wish = None;
         }
         // An answer under way is finished; a request that is not yet there in full is not waited for.
-        if self.is_ending() && phase != Phase::Write {
+        if self.wish.is_none() && phase != Phase::Write {
             return Poll::Ready(Stop::Shutdown);
         }
         while self.timer.as_mut().poll(cx).is_ready() {
