@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from load import Sample, post_script, wrk
+from load import QUIET, Sample, post_script, wrk
 from servers import Server, nginx
 from shop import Bench
 from stage.store import free_port
@@ -112,7 +112,7 @@ def measure(rounds: int, seconds: int, programs: Path, folder: Path) -> list[str
                 both = [(ours, case.ours), (theirs, case.theirs)]
                 for server, samples in both if number % 2 else reversed(both):
                     samples.append(run(case, server, seconds, token))
-                print(f"round {number + 1}: {case.name}: {case.ratios()[-1]:.2f}", file=sys.stderr)
+                print(f"round {number + 1}: {case.name}: {case.ratios()[-1]:.2f}, others {samples[-1].others:.2f}", file=sys.stderr)
         issued = {}
         for refs in (1, 20):
             script = post_script(folder, f"tokens-{refs}", bench.ref_token_request(refs))
@@ -154,6 +154,10 @@ def table(cases, issued, begun, their_begin, idle, loaded, their_loaded, rounds,
         f"| memory (RSS) before and after the load | {idle:.1f} and {loaded:.1f} MB | {their_loaded:.1f} MB after "
         f"| < 40 MB: {verdict(loaded, 40, at_least=False)} |"
     )
+    samples = [sample for case in cases for sample in case.ours + case.theirs]
+    disturbed = sum(sample.others > QUIET for sample in samples)
+    if disturbed:
+        lines += ["", f"**The machine was not quiet**: {disturbed} of {len(samples)} runs were disturbed by other programs."]
     commit = version("git", "-C", str(ROOT), "rev-parse", "--short=10", "HEAD")
     lines += [
         "",
