@@ -1,4 +1,5 @@
-//! How often somebody may try: sign-ins, sign-ups and password changes by address and by account, the token endpoint by address.
+//! How often somebody may try: sign-ins, sign-ups and password changes by address and by account, codes of
+//! devices by address and by account, the token endpoint by address.
 //!
 //! Keys are counted in a fixed number of buckets that a hash with a random key chooses, so the memory is bounded whatever is sent,
 //! and nobody can aim at the bucket of somebody else. Two keys in one bucket share their limit, which only makes it stricter.
@@ -9,6 +10,8 @@ use std::num::NonZeroU32;
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use flatpass_store::AccountId;
 
 use crate::config::Limits;
 
@@ -25,6 +28,7 @@ pub(crate) struct Tries {
     by_address: DefaultKeyedRateLimiter<Bucket>,
     by_account: DefaultKeyedRateLimiter<Bucket>,
     tokens_by_address: DefaultKeyedRateLimiter<Bucket>,
+    codes: DefaultKeyedRateLimiter<Bucket>,
 }
 
 impl Tries {
@@ -38,6 +42,7 @@ impl Tries {
             by_address: keyed(limits.sign_in_per_minute),
             by_account: keyed(limits.sign_in_per_minute.saturating_mul(NETWORKS)),
             tokens_by_address: keyed(limits.token_per_minute),
+            codes: keyed(limits.sign_in_per_minute),
         }
     }
 
@@ -49,6 +54,15 @@ impl Tries {
         check(&self.by_address, self.bucket(network(address)))?;
         // As the store reads it: an account has one limit, however its address is written.
         check(&self.by_account, self.bucket(email.trim().to_ascii_lowercase()))
+    }
+
+    /// Counts one look at the code that a device shows, by that account.
+    ///
+    /// # Errors
+    /// So many seconds must be waited.
+    pub(crate) fn device_code(&self, address: IpAddr, account: &AccountId) -> Result<(), u64> {
+        check(&self.codes, self.bucket(network(address)))?;
+        check(&self.codes, self.bucket(account.as_str()))
     }
 
     /// Counts one call of the token endpoint.
@@ -115,6 +129,19 @@ mod tests {
         assert!(tries.sign_in(c, "c@example.org").is_err());
         assert_eq!(tries.sign_in(other, "d@example.org"), Ok(()));
         assert_eq!(tries.token(a), Ok(()), "the token endpoint is counted by itself");
+    }
+
+    #[test]
+    fn codes_are_counted_by_account_and_by_address() {
+        let tries = tries(2);
+        let from = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let [ada, eve] = ["acc_ada", "acc_eve"].map(AccountId::from);
+        for address in [1, 2] {
+            assert_eq!(tries.device_code(from(address), &ada), Ok(()));
+        }
+        assert!(tries.device_code(from(3), &ada).is_err(), "one account, from wherever");
+        assert_eq!(tries.device_code(from(1), &eve), Ok(()));
+        assert!(tries.device_code(from(1), &AccountId::from("acc_bob")).is_err(), "one address, with any account");
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub use crate::id::{AccessTokenId, AccountId, EntitlementId, GrantId, OrderId, S
 pub use crate::keys::{KeyPhase, StoredKey};
 pub use crate::money::{Money, MoneyError};
 pub use crate::oauth::codes::{CodeError, NewCode};
+pub use crate::oauth::device_codes::{DeviceCodes, DeviceGrantError, DeviceRequest, NewDeviceCodes};
 pub use crate::oauth::devices::Device;
 pub use crate::oauth::tokens::{AccessInfo, RefreshError, TokenPair};
 pub use crate::offers::{Offer, StoredOffer};
@@ -83,6 +84,10 @@ pub struct StoreOptions {
     pub code_seconds: i64,
     /// Life of an access token for the authority's own API.
     pub access_token_seconds: i64,
+    /// Life of the codes of a device without a browser.
+    pub device_code_seconds: i64,
+    /// How long such a device waits between two questions whether it was let in.
+    pub device_poll_seconds: i64,
     /// A refresh token that is not used for this long ends.
     pub refresh_idle_seconds: i64,
     /// A device must sign in again after this long, used or not.
@@ -101,6 +106,8 @@ impl Default for StoreOptions {
             session_seconds: 30 * DAY,
             code_seconds: 60,
             access_token_seconds: 60 * 60,
+            device_code_seconds: 10 * 60,
+            device_poll_seconds: 5,
             refresh_idle_seconds: 90 * DAY,
             refresh_absolute_seconds: 730 * DAY,
             refresh_retry_seconds: 30,

@@ -11,6 +11,8 @@ pub struct Pruned {
     pub sessions: u64,
     /// Authorization codes that expired a day ago or more.
     pub codes: u64,
+    /// Codes of devices without a browser that expired a day ago or more.
+    pub device_codes: u64,
     /// Expired access tokens of the API.
     pub api_tokens: u64,
     /// Devices that can never fetch a token again, with their refresh tokens.
@@ -38,11 +40,13 @@ impl Store {
         let pruned = Pruned {
             sessions: delete("DELETE FROM sessions WHERE expires_at <= $1", now.0).await?,
             codes: delete("DELETE FROM authorization_codes WHERE expires_at <= $1", kept_since).await?,
+            device_codes: delete("DELETE FROM device_codes WHERE expires_at <= $1", kept_since).await?,
             api_tokens: delete("DELETE FROM api_tokens WHERE expires_at <= $1", now.0).await?,
             devices: delete(
                 "DELETE FROM devices WHERE expires_at <= $1 OR revoked_at <= $1
-                   OR NOT EXISTS (SELECT 1 FROM refresh_tokens
-                                  WHERE device_id = devices.id AND refresh_tokens.expires_at > $1)",
+                   OR (NOT EXISTS (SELECT 1 FROM refresh_tokens
+                                   WHERE device_id = devices.id AND refresh_tokens.expires_at > $1)
+                       AND NOT EXISTS (SELECT 1 FROM robot_secrets WHERE device_id = devices.id))",
                 kept_since,
             )
             .await?,

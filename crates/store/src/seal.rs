@@ -20,6 +20,7 @@ const VERSION: &str = "v1.";
 /// Seals and opens secrets with the store's key file. Its `Debug` shows no key.
 pub struct Sealer {
     key: LessSafeKey,
+    hashing: hmac::Key,
     fingerprint: String,
 }
 
@@ -107,13 +108,20 @@ impl Sealer {
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let key = UnboundKey::new(&AES_256_GCM, bytes).ok()?;
         // A keyed hash of a fixed text: it tells two keys apart and nothing about either.
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, bytes), b"flatpass key file fingerprint");
-        Some(Self { key: LessSafeKey::new(key), fingerprint: BASE64.encode(tag) })
+        let derive = |label: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, bytes), label);
+        let tag = derive(b"flatpass key file fingerprint");
+        let hashing = hmac::Key::new(hmac::HMAC_SHA256, derive(b"flatpass keyed hashes").as_ref());
+        Some(Self { key: LessSafeKey::new(key), hashing, fingerprint: BASE64.encode(tag) })
     }
 
     /// Tells one key file from another.
     pub(crate) fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// The hash of a text that is too short for a plain hash: who has not the key file cannot find the text by trying all.
+    pub(crate) fn keyed_hash(&self, text: &str) -> String {
+        BASE64.encode(hmac::sign(&self.hashing, text.as_bytes()))
     }
 
     /// Seals `secret` for the place named by `context` (such as `signing-key:KID`); it opens only with the same context.

@@ -13,6 +13,9 @@ pub(crate) mod prefix {
     pub(crate) const API_TOKEN: &str = "fpa_";
     pub(crate) const REFRESH: &str = "fpr_";
     pub(crate) const ACCESS_TOKEN: &str = "fpt_";
+    pub(crate) const DEVICE_CODE: &str = "fpd_";
+    #[expect(dead_code, reason = "robots follow")]
+    pub(crate) const ROBOT: &str = "fpk_";
 }
 
 /// Longer texts than this were not made by us.

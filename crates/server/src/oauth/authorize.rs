@@ -28,7 +28,7 @@ const LONGEST_STATE: usize = 512;
 
 /// Refs that a device wants, as one item of `authorization_details`.
 #[derive(Deserialize)]
-struct Detail {
+pub(super) struct Detail {
     r#type: String,
     #[serde(default)]
     repo_url: String,
@@ -59,7 +59,7 @@ impl From<Unanswerable> for PageError {
 
 /// What is told to the client, at its redirect address (RFC 6749, 4.1.2.1; RFC 9396, 5).
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+pub(crate) enum Refusal {
     #[error("response_type must be code")]
     ResponseType,
     #[error(transparent)]
@@ -75,7 +75,7 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn code(&self) -> &'static str {
+    pub(super) fn code(&self) -> &'static str {
         match self {
             Self::ResponseType => "unsupported_response_type",
             Self::Pkce(_) => "invalid_request",
@@ -131,18 +131,7 @@ impl Answerable {
         }
         let challenge =
             CodeChallenge::read(self.fields.get("code_challenge"), self.fields.get("code_challenge_method"))?;
-        let details = match self.fields.get("authorization_details") {
-            Some(text) => serde_json::from_str::<Vec<Detail>>(text).map_err(|_| Refusal::Details)?,
-            None => Vec::new(),
-        };
-        let refs: usize = details.iter().map(|detail| detail.refs.len()).sum();
-        if refs > MOST_REFS || details.iter().any(|detail| detail.r#type != "flatpak_refs") {
-            return Err(Refusal::Details);
-        }
-        let snapshot = app.snapshot.load();
-        if details.iter().any(|detail| snapshot.repo_by_url(&detail.repo_url).is_none()) {
-            return Err(Refusal::Repo);
-        }
+        let details = read_details(app, self.fields.text("authorization_details"))?;
         Ok(Wish { challenge, details })
     }
 
@@ -164,12 +153,33 @@ impl Answerable {
     }
 }
 
-impl Wish {
+/// Reads `authorization_details`; the empty text asks for nothing.
+pub(super) fn read_details(app: &App, text: &str) -> Result<Vec<Detail>, Refusal> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let details: Vec<Detail> = serde_json::from_str(text).map_err(|_| Refusal::Details)?;
+    let refs: usize = details.iter().map(|detail| detail.refs.len()).sum();
+    if refs > MOST_REFS || details.iter().any(|detail| detail.r#type != "flatpak_refs") {
+        return Err(Refusal::Details);
+    }
+    let snapshot = app.snapshot.load();
+    if details.iter().any(|detail| snapshot.repo_by_url(&detail.repo_url).is_none()) {
+        return Err(Refusal::Repo);
+    }
+    Ok(details)
+}
+
+impl Detail {
     /// The wanted apps that this account would have to buy.
-    async fn to_buy(&self, app: &App, signed_in: &SignedIn) -> Result<Vec<StoredOffer>, PageError> {
+    pub(super) async fn to_buy(
+        details: &[Self],
+        app: &App,
+        signed_in: &SignedIn,
+    ) -> Result<Vec<StoredOffer>, PageError> {
         let snapshot = app.snapshot.load_full();
         let mut offers: Vec<StoredOffer> = Vec::new();
-        for detail in &self.details {
+        for detail in details {
             let Some(view) = snapshot.repo_by_url(&detail.repo_url) else { continue };
             let account = &signed_in.account.id;
             let entitlements = app.store.entitlements(account, Some(&view.repo.name), app.now()).await?;
@@ -214,7 +224,7 @@ pub(crate) async fn show(
     let (csrf, cookie) = browser.form_token(&app);
     let frame = Frame::new(&app, &browser, csrf);
     let target = Some(request.redirect.form_action());
-    let mut to_buy = wish.to_buy(&app, signed_in).await?.into_iter();
+    let mut to_buy = Detail::to_buy(&wish.details, &app, signed_in).await?.into_iter();
     if let Some(offer) = to_buy.next() {
         let page = OfferPage {
             request: request.query.clone(),

@@ -8,7 +8,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::SCOPE;
+use super::{DEVICE_GRANT, SCOPE};
 use crate::app::App;
 
 pub(crate) async fn show(State(app): State<Arc<App>>) -> Response {
@@ -17,12 +17,13 @@ pub(crate) async fn show(State(app): State<Arc<App>>) -> Response {
         "issuer": app.config.issuer(),
         "authorization_endpoint": at("oauth/authorize"),
         "token_endpoint": at("oauth/token"),
+        "device_authorization_endpoint": at("oauth/device_authorization"),
         "revocation_endpoint": at("oauth/revoke"),
         "introspection_endpoint": at("oauth/introspect"),
         "jwks_uri": at("oauth/jwks"),
         "scopes_supported": [SCOPE],
         "response_types_supported": ["code"],
-        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "grant_types_supported": ["authorization_code", "refresh_token", DEVICE_GRANT],
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": ["none"],
         "revocation_endpoint_auth_methods_supported": ["none"],

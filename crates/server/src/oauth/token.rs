@@ -1,4 +1,4 @@
-//! `POST /oauth/token` (RFC 6749 4.1.3 and 6, RFC 7636).
+//! `POST /oauth/token` (RFC 6749 4.1.3 and 6, RFC 7636, RFC 8628 3.4).
 
 use std::sync::Arc;
 
@@ -6,9 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use flatpass_store::{CodeError, RefreshError, StoreError, TokenPair};
+use flatpass_store::{CodeError, DeviceGrantError, RefreshError, StoreError, TokenPair};
 use serde_json::json;
 
+use super::DEVICE_GRANT;
+use super::authorize::Refusal;
 use super::pkce::is_verifier;
 use crate::app::{App, Rng};
 use crate::web::ClientAddress;
@@ -17,7 +19,7 @@ use crate::web::fields::{Fields, FormError};
 /// Why there are no tokens (RFC 6749, 5.2).
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TokenError {
-    #[error("grant_type must be authorization_code or refresh_token")]
+    #[error("grant_type must be authorization_code, refresh_token or {DEVICE_GRANT}")]
     GrantType,
     #[error("client_id is missing, or not known here")]
     Client,
@@ -33,6 +35,10 @@ pub(crate) enum TokenError {
     Code(CodeError),
     #[error("{0}")]
     Refresh(RefreshError),
+    #[error("{0}")]
+    Device(DeviceGrantError),
+    #[error("{0}")]
+    Details(Refusal),
     #[error("too many calls; wait {0} seconds")]
     TooMany(u64),
     #[error("the store failed; try again")]
@@ -57,6 +63,15 @@ impl From<RefreshError> for TokenError {
     }
 }
 
+impl From<DeviceGrantError> for TokenError {
+    fn from(error: DeviceGrantError) -> Self {
+        match error {
+            DeviceGrantError::Store(error) => Self::Store(error),
+            other => Self::Device(other),
+        }
+    }
+}
+
 impl From<StoreError> for TokenError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
@@ -72,6 +87,18 @@ impl IntoResponse for TokenError {
             Self::Verifier | Self::Missing(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
             Self::Form(error) => (error.status(), "invalid_request"),
             Self::Code(_) | Self::Refresh(_) => (StatusCode::BAD_REQUEST, "invalid_grant"),
+            // RFC 8628, 3.5.
+            Self::Device(error) => (
+                StatusCode::BAD_REQUEST,
+                match error {
+                    DeviceGrantError::Pending => "authorization_pending",
+                    DeviceGrantError::SlowDown => "slow_down",
+                    DeviceGrantError::Denied => "access_denied",
+                    DeviceGrantError::Expired => "expired_token",
+                    _ => "invalid_grant",
+                },
+            ),
+            Self::Details(refusal) => (StatusCode::BAD_REQUEST, refusal.code()),
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "slow_down"),
             Self::Store(error) => {
                 tracing::error!(%error, "the store failed");
@@ -127,6 +154,9 @@ pub(crate) async fn submit(
         }
         "refresh_token" => {
             app.store.refresh(field("refresh_token")?, client, &address, now, rng.as_random()).await?
+        }
+        DEVICE_GRANT => {
+            app.store.exchange_device_code(field("device_code")?, client, &address, now, rng.as_random()).await?
         }
         _ => return Err(TokenError::GrantType),
     };

@@ -2,6 +2,7 @@
 //! `flatpak` made, and a browser that keeps cookies and follows links.
 
 mod browser;
+mod device_grant;
 mod forgery;
 mod limits;
 mod oauth;

@@ -4,7 +4,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use flatpass_token::{Secret, UnixTime};
 use sqlx::Row as _;
 
-use super::devices;
+use super::devices::{self, NewDevice};
 use super::tokens::{self, TokenPair};
 use crate::backend::Transaction;
 use crate::secret::{hash_of, prefix, s256};
@@ -144,35 +144,15 @@ impl Store {
             spend(transaction, &hash, None, now).await?;
             return Err(CodeError::Mismatch);
         }
-        let account_id = AccountId(row.try_get("account_id")?);
-        let device = GrantId::random(rng);
-        let scope: String = row.try_get("scope")?;
-        sqlx::query(
-            "INSERT INTO devices
-               (id, account_id, client_id, name, scope, created_at, last_used_at, last_address, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        )
-        .bind(device.as_str())
-        .bind(account_id.as_str())
-        .bind(client_id)
-        .bind(row.try_get::<String, _>("device_name")?)
-        .bind(&scope)
-        .bind(now.0)
-        .bind(now.0)
-        .bind(shortened(address, 64))
-        .bind(now.plus_seconds(self.options().refresh_absolute_seconds).0)
-        .execute(&mut *transaction)
-        .await?;
-        let issued = tokens::issue(&mut transaction, &device, self.options(), now, rng).await?;
-        spend(transaction, &hash, Some(&device), now).await?;
-        Ok(TokenPair {
-            access: issued.access,
-            access_expires_in: self.options().access_token_seconds,
-            refresh: issued.refresh,
-            grant_id: device,
-            account_id,
-            scope,
-        })
+        let new = NewDevice {
+            account_id: AccountId(row.try_get("account_id")?),
+            client_id: client_id.to_owned(),
+            name: row.try_get("device_name")?,
+            scope: row.try_get("scope")?,
+        };
+        let pair = tokens::sign_in(&mut transaction, new, address, self.options(), now, rng).await?;
+        spend(transaction, &hash, Some(&pair.grant_id), now).await?;
+        Ok(pair)
     }
 }
 

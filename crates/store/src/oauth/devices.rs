@@ -4,7 +4,7 @@ use flatpass_token::UnixTime;
 use sqlx::Row as _;
 
 use crate::backend::Connection;
-use crate::{AccountId, GrantId, Store, StoreError, time};
+use crate::{AccountId, GrantId, Random, Store, StoreError, shortened, time};
 
 /// A signed-in device, as the account page lists it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -85,6 +85,43 @@ impl Store {
         }
         Ok(owned)
     }
+}
+
+/// A device that signs in.
+pub(crate) struct NewDevice {
+    pub(crate) account_id: AccountId,
+    pub(crate) client_id: String,
+    pub(crate) name: String,
+    pub(crate) scope: String,
+}
+
+/// Adds a device.
+pub(crate) async fn insert(
+    connection: &mut Connection,
+    new: &NewDevice,
+    address: &str,
+    expires_at: UnixTime,
+    now: UnixTime,
+    rng: Random<'_>,
+) -> Result<GrantId, sqlx::Error> {
+    let id = GrantId::random(rng);
+    sqlx::query(
+        "INSERT INTO devices
+           (id, account_id, client_id, name, scope, created_at, last_used_at, last_address, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(id.as_str())
+    .bind(new.account_id.as_str())
+    .bind(&new.client_id)
+    .bind(shortened(&new.name, 100))
+    .bind(&new.scope)
+    .bind(now.0)
+    .bind(now.0)
+    .bind(shortened(address, 64))
+    .bind(expires_at.0)
+    .execute(connection)
+    .await?;
+    Ok(id)
 }
 
 /// Ends a device and deletes its access tokens. Its refresh tokens stay as rows, so that a later use of one is recognised.

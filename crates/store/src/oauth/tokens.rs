@@ -10,7 +10,7 @@
 use flatpass_token::{Secret, UnixTime};
 use sqlx::Row as _;
 
-use super::devices;
+use super::devices::{self, NewDevice};
 use crate::backend::Connection;
 use crate::secret::{hash_of, prefix};
 use crate::{AccountId, GrantId, Random, Store, StoreError, StoreOptions, shortened, time};
@@ -113,6 +113,28 @@ pub(crate) async fn issue(
     .execute(connection)
     .await?;
     Ok(Issued { access, refresh })
+}
+
+/// Signs a new device in, and makes its first pair.
+pub(crate) async fn sign_in(
+    connection: &mut Connection,
+    new: NewDevice,
+    address: &str,
+    options: &StoreOptions,
+    now: UnixTime,
+    rng: Random<'_>,
+) -> Result<TokenPair, sqlx::Error> {
+    let expires_at = now.plus_seconds(options.refresh_absolute_seconds);
+    let device = devices::insert(connection, &new, address, expires_at, now, rng).await?;
+    let issued = issue(connection, &device, options, now, rng).await?;
+    Ok(TokenPair {
+        access: issued.access,
+        access_expires_in: options.access_token_seconds,
+        refresh: issued.refresh,
+        grant_id: device,
+        account_id: new.account_id,
+        scope: new.scope,
+    })
 }
 
 impl Store {

@@ -218,3 +218,29 @@ async fn a_request_that_is_dropped_at_any_moment_is_done_whole_or_not_at_all() {
     assert!(dropped > 30, "only {dropped} were dropped");
     assert_eq!(store.entitlements(&ada, None, NOW).await.unwrap().len(), apps.len());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_who_exchange_one_device_code_at_once_one_gets_a_pair_and_nobody_keeps_it() {
+    let scene = Scene::new().await;
+    let ada = account(&scene.store, "ada@example.org").await.id;
+    let codes =
+        scene.store.create_device_codes(crate::device_grant::asks("x"), NOW, &mut rng(1)).await.unwrap();
+    // Of many answers at once one counts.
+    let (user_code, person) = (codes.user_code.clone(), ada.clone());
+    let answers = at_once(&scene, move |store, _| {
+        let (code, person) = (user_code.clone(), person.clone());
+        async move { store.decide_device_request(code.expose(), &person, true, NOW).await.unwrap() }
+    })
+    .await;
+    assert_eq!(answers.into_iter().filter(|counted| *counted).count(), 1);
+
+    let results = at_once(&scene, move |store, number| {
+        let code = codes.device_code.clone();
+        async move { store.exchange_device_code(code.expose(), CLIENT, "", NOW, &mut rng(number)).await }
+    })
+    .await;
+    let given: Vec<_> = results.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(given.len(), 1);
+    assert!(scene.store.access_token(given[0].access.expose(), NOW).await.unwrap().is_none());
+    assert!(scene.store.list_devices(&ada, NOW).await.unwrap().is_empty());
+}

@@ -1,4 +1,4 @@
-use flatpass_token::Secret;
+use flatpass_token::{Secret, SecretHash};
 
 use crate::scene::{CLIENT, NOW, PASSWORD, REDIRECT, Scene, VERIFIER, account, code, repo, rng};
 
@@ -21,12 +21,19 @@ async fn no_secret_of_any_kind_stands_in_the_database_or_its_log() {
         store.exchange_code(code.expose(), CLIENT, REDIRECT, VERIFIER, "", NOW, &mut rng).await.unwrap();
     let second = store.refresh(first.refresh.expose(), CLIENT, "", NOW, &mut rng).await.unwrap();
     let (basic, _) = store.create_access_token(&ada.id, "apps", "robot", None, NOW, &mut rng).await.unwrap();
+    let codes =
+        store.create_device_codes(crate::device_grant::asks("kiosk"), NOW, &mut rng).await.unwrap();
+    let by_code = store.create_device_codes(crate::device_grant::asks("tv"), NOW, &mut rng).await.unwrap();
+    store.decide_device_request(by_code.user_code.expose(), &ada.id, true, NOW).await.unwrap();
+    let third =
+        store.exchange_device_code(by_code.device_code.expose(), CLIENT, "", NOW, &mut rng).await.unwrap();
     store.ensure_signing_key(NOW, &mut rng).await.unwrap();
     let rotated = store.rotate_key(NOW, 3600, &mut rng).await.unwrap();
     let key_file = std::fs::read_to_string(scene.folder.path().join("secret.key")).unwrap();
 
-    let secrets = [&session, &code, &first.access, &first.refresh, &second.access, &second.refresh, &basic]
-        .map(Secret::expose);
+    let secrets = [&session, &code, &first.access, &first.refresh, &second.access, &second.refresh, &basic];
+    let secrets = secrets.into_iter().chain([&codes.device_code, &third.access, &third.refresh]);
+    let secrets = secrets.map(Secret::expose);
     let mut needles: Vec<Vec<u8>> = vec![
         PASSWORD.into(),
         new_password.into(),
@@ -37,6 +44,13 @@ async fn no_secret_of_any_kind_stands_in_the_database_or_its_log() {
     for secret in secrets {
         // The prefix is no secret; what follows it is.
         needles.push(secret[4..].into());
+    }
+    // So short a code could be found by trying all, if its plain hash stood there.
+    for code in [codes.user_code, by_code.user_code] {
+        let letters = code.expose().replace('-', "");
+        needles.push(SecretHash::of(&letters).to_text().into());
+        needles.push(SecretHash::of(code.expose()).to_text().into());
+        needles.push(letters.into());
     }
     // The private scalar stands in the second half of the PKCS #8 form; any 16 bytes of it would give it away.
     for key in store.signing_keys(NOW).await.unwrap() {

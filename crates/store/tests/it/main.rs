@@ -3,6 +3,7 @@
 mod accounts;
 mod concurrency;
 mod crash;
+mod device_grant;
 mod devices;
 mod dump;
 mod files;
