@@ -8,10 +8,11 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use flatpass_gate::{CacheLimits, Clock, FileCache, Gates};
 use flatpass_store::{Random, Store};
 use flatpass_token::UnixTime;
+use tokio::sync::{Notify, watch};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 
@@ -39,7 +40,14 @@ pub struct App {
     pub(crate) tries: Tries,
     /// The second since when changes could not be taken up; 0 while all is well.
     pub(crate) stuck_since: AtomicI64,
+    /// Raised when a request changed what gates must know at once.
+    pub(crate) wake: Notify,
+    /// The store's change counter that was last taken up.
+    pub(crate) taken_up: watch::Sender<u64>,
 }
+
+/// An answer waits no longer than this for the gates to know what it says.
+const TAKE_UP: Duration = Duration::from_secs(2);
 
 impl App {
     /// Reads the store and mounts its gates.
@@ -61,12 +69,23 @@ impl App {
             payment: payment::provider(&config, &store).map_err(SnapshotError::Payment)?,
             tries: Tries::new(&config.limits),
             stuck_since: AtomicI64::new(0),
+            wake: Notify::new(),
+            taken_up: watch::Sender::new(0),
             snapshot: ArcSwap::from_pointee(snapshot),
             config,
             store,
             gates,
             clock,
         }))
+    }
+
+    /// Lets the gates know what was changed before this call, and waits for it, so that an answer that follows is true. When the
+    /// changes cannot be taken up the answer must go out all the same.
+    pub(crate) async fn take_up(&self) {
+        let Ok(changed) = self.store.change_counter().await else { return };
+        let mut taken_up = self.taken_up.subscribe();
+        self.wake.notify_one();
+        let _ = tokio::time::timeout(TAKE_UP, taken_up.wait_for(|counter| *counter >= changed)).await;
     }
 
     pub(crate) fn now(&self) -> UnixTime {
@@ -119,6 +138,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/payment/events", post(api::payment_events::submit))
         .layer(DefaultBodyLimit::max(FORM_BYTES))
         .route("/api/v1/ref-tokens", post(api::ref_tokens::submit))
+        .route("/api/v1/access-tokens", get(api::access_tokens::list).post(api::access_tokens::create))
+        .route("/api/v1/access-tokens/rotate", post(api::access_tokens::rotate))
+        .route("/api/v1/access-tokens/revoke", post(api::access_tokens::revoke))
+        .route("/api/v1/access-tokens/{id}", delete(api::access_tokens::delete))
         .route("/api/v1/get_tokens", post(api::sample::get_tokens))
         .route("/api/v1/begin_purchase", post(api::sample::begin_purchase))
         .method_not_allowed_fallback(async || ApiError::Method)

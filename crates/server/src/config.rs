@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use flatpass_token::Secret;
 use serde::Deserialize;
 use url::{Host, Url};
 
@@ -341,6 +342,20 @@ impl Config {
     /// The audience of the tokens of the repo `name`, which is its public URL.
     pub fn repo_url(&self, name: &str) -> String {
         format!("{}/repo/{name}", self.origin())
+    }
+
+    /// The public URL of the repo `name` with an access token in it, as flatpak takes it.
+    pub fn repo_url_with(&self, name: &str, secret: &Secret) -> String {
+        self.repo_url(name).replacen("://", &format!("://device:{}@", secret.expose()), 1)
+    }
+
+    /// The name in a URL that would be a repo's public URL, whether there is such a repo or not.
+    pub fn repo_name_in(&self, url: &str) -> Option<String> {
+        let url = Url::parse(url).ok()?;
+        let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+        let ours = plain && url.fragment().is_none() && url.origin() == self.url.origin();
+        let name = url.path().strip_prefix("/repo/")?.trim_end_matches('/');
+        (ours && !name.is_empty() && !name.contains('/')).then(|| name.to_owned())
     }
 
     /// Whether browsers reach the pages over TLS.

@@ -21,6 +21,18 @@ pub(crate) enum ApiError {
     /// The access token is not, or no longer, good.
     #[error("The access token is unknown, expired or revoked. Refresh it or sign in again.")]
     BadToken,
+    /// The secret of an access token is missing where one is needed.
+    #[error("Send the access token's secret as the password of HTTP Basic.")]
+    NoSecret,
+    /// The secret is not, or no longer, good.
+    #[error("This secret is unknown, expired, revoked or replaced. Make a new access token.")]
+    BadSecret,
+    /// The account may list nothing of the repo, or there is no such repo; the store's URL.
+    #[error("Your account is not a member of this repository. Ask whoever runs {0} for access.")]
+    NotAMember(String),
+    /// Too many calls.
+    #[error("Too many calls. Wait {0} seconds and try again.")]
+    TooMany(u64),
     /// The URL is not one of a repo of this store.
     #[error("{0} is not a repository of this store, so there are no tokens for it.")]
     UnknownRepo(String),
@@ -52,11 +64,20 @@ impl From<StoreError> for ApiError {
 }
 
 impl ApiError {
+    /// For a URL as somebody sent it: shortened for the message.
+    pub(crate) fn unknown_repo(url: &str) -> Self {
+        Self::UnknownRepo(url.chars().filter(|letter| !letter.is_control()).take(200).collect())
+    }
+
     fn parts(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad-request", "The request cannot be read"),
             Self::NoToken => (StatusCode::UNAUTHORIZED, "no-token", "An access token is needed"),
             Self::BadToken => (StatusCode::UNAUTHORIZED, "bad-token", "The access token is not good"),
+            Self::NoSecret => (StatusCode::UNAUTHORIZED, "no-secret", "A secret is needed"),
+            Self::BadSecret => (StatusCode::UNAUTHORIZED, "bad-secret", "The secret is not good"),
+            Self::NotAMember(_) => (StatusCode::FORBIDDEN, "not-a-member", "Not a member of this repository"),
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many calls"),
             Self::UnknownRepo(_) => (StatusCode::NOT_FOUND, "unknown-repo", "Not a repository of this store"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::Form(error) => (error.status(), "bad-request", "The request cannot be read"),
@@ -89,6 +110,13 @@ impl IntoResponse for ApiError {
                     header::WWW_AUTHENTICATE,
                     HeaderValue::from_static("Bearer realm=\"flatpass\", error=\"invalid_token\""),
                 );
+            }
+            Self::NoSecret | Self::BadSecret => {
+                headers
+                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"flatpass\""));
+            }
+            Self::TooMany(seconds) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             }
             _ => {}
         }

@@ -199,6 +199,7 @@ async fn keep_up(app: Arc<App>) {
     loop {
         tokio::select! {
             _ = look.tick() => seen = reload(&app, seen).await,
+            () = app.wake.notified() => seen = reload(&app, seen).await,
             _ = tidy.tick() => {
                 payment::settle_all(&app).await;
                 app.gates.cache().sweep(app.clock.now());
@@ -215,6 +216,7 @@ async fn reload(app: &App, seen: Option<u64>) -> Option<u64> {
             if app.stuck_since.swap(0, Ordering::Relaxed) != 0 {
                 tracing::info!("changes are taken up again");
             }
+            app.taken_up.send_replace(counter);
             Some(counter)
         }
         Err(error) => {

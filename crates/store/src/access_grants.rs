@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use flatpass_token::{AccessGrant, Grant, SecretHash, UnixTime, Verb};
 use sqlx::Row as _;
 
+use crate::access_tokens::OLD;
 use crate::apps::{AppPattern, extension_prefix, owner_of};
 use crate::entitlements::{Entitlement, in_force_in_repo};
 use crate::{Store, StoreError, optional_time};
@@ -27,10 +28,17 @@ impl Store {
         let rows = sqlx::query(
             "SELECT access_tokens.id, secret_hash, account_id, expires_at
              FROM access_tokens JOIN accounts ON accounts.id = account_id JOIN repos ON repos.name = repo
-             WHERE repo = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2) AND disabled_at IS NULL",
+             WHERE repo = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2) AND disabled_at IS NULL
+             UNION ALL
+             SELECT access_tokens.id || $3, replaced_hash, account_id,
+               CASE WHEN expires_at < replaced_until THEN expires_at ELSE replaced_until END
+             FROM access_tokens JOIN accounts ON accounts.id = account_id JOIN repos ON repos.name = repo
+             WHERE repo = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2) AND disabled_at IS NULL
+               AND replaced_until > $2",
         )
         .bind(repo)
         .bind(now.0)
+        .bind(OLD)
         .fetch_all(self.read())
         .await?;
         let offers = self.offers(repo).await?;

@@ -1,13 +1,23 @@
 //! Access tokens: long-lived secrets of one account for one repo, used as the password of HTTP Basic in a remote's URL.
+//!
+//! **Rotation.** A rotated access token stays the same one, with a new secret; the secret before goes on for an hour. A client
+//! that lost the answer may repeat with it, as long as nobody used the new secret: that one is then out of force. Once it was
+//! used, the old secret rotates nothing any more, so who stole it cannot take the access token over.
 
 use flatpass_token::{Secret, UnixTime};
 use sqlx::Row as _;
 
-use crate::backend::Row;
-use crate::secret::prefix;
+use crate::backend::{Connection, Row};
+use crate::secret::{hash_of, prefix};
 use crate::{
-    AccessTokenId, AccountId, Random, Store, StoreError, mark_changed, optional_time, repos, shortened, time,
+    AccessTokenId, AccountId, GrantId, Random, Store, StoreError, mark_changed, optional_time, repos,
+    shortened, time,
 };
+
+/// How long the secret before a rotation goes on.
+const OLD_SECRET_SECONDS: i64 = 60 * 60;
+/// What follows an access token's id in a gate's table where its old secret is meant.
+pub(crate) const OLD: &str = ".old";
 
 /// An access token, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -24,6 +34,21 @@ pub struct AccessToken {
     pub created_at: UnixTime,
     /// When it ends by itself.
     pub expires_at: Option<UnixTime>,
+    /// When it was last used; `None` for never. A gate tells it some seconds later.
+    pub last_used_at: Option<UnixTime>,
+    /// From where it was; empty for never.
+    pub last_address: String,
+}
+
+/// That an access token was used, as a gate noted it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessTokenUse {
+    /// The id that [`Store::access_grants`] gave it.
+    pub id: String,
+    /// When.
+    pub at: UnixTime,
+    /// From where.
+    pub address: String,
 }
 
 fn access_token(row: &Row) -> Result<AccessToken, sqlx::Error> {
@@ -34,6 +59,8 @@ fn access_token(row: &Row) -> Result<AccessToken, sqlx::Error> {
         name: row.try_get("name")?,
         created_at: time(row, "created_at")?,
         expires_at: optional_time(row, "expires_at")?,
+        last_used_at: optional_time(row, "last_used_at")?,
+        last_address: row.try_get("last_address")?,
     })
 }
 
@@ -51,13 +78,49 @@ impl Store {
         now: UnixTime,
         rng: Random<'_>,
     ) -> Result<(Secret, AccessToken), StoreError> {
+        self.insert_access_token(account_id, repo, name, expires_at, None, now, rng).await
+    }
+
+    /// Like [`Store::create_access_token`], made by a device of the account: it ends when that is signed out.
+    ///
+    /// # Errors
+    /// [`StoreError::NoAccount`] also when the device was signed out; [`StoreError::NoRepo`].
+    #[expect(clippy::too_many_arguments, reason = "each is a column")]
+    pub async fn create_access_token_by(
+        &self,
+        device: &GrantId,
+        account_id: &AccountId,
+        repo: &str,
+        name: &str,
+        expires_at: Option<UnixTime>,
+        now: UnixTime,
+        rng: Random<'_>,
+    ) -> Result<(Secret, AccessToken), StoreError> {
+        self.insert_access_token(account_id, repo, name, expires_at, Some(device), now, rng).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a column")]
+    async fn insert_access_token(
+        &self,
+        account_id: &AccountId,
+        repo: &str,
+        name: &str,
+        expires_at: Option<UnixTime>,
+        made_by: Option<&GrantId>,
+        now: UnixTime,
+        rng: Random<'_>,
+    ) -> Result<(Secret, AccessToken), StoreError> {
         let secret = Secret::generate(prefix::ACCESS_TOKEN, rng);
         let id = AccessTokenId::random(rng);
+        let made_by = made_by.map(GrantId::as_str);
         let mut transaction = self.begin().await?;
         repos::must_exist(&mut transaction, repo).await?;
         let row = sqlx::query(
-            "INSERT INTO access_tokens (id, secret_hash, account_id, repo, name, created_at, expires_at)
-             SELECT $1, $2, id, $3, $4, $5, $6 FROM accounts WHERE id = $7 AND disabled_at IS NULL RETURNING *",
+            "INSERT INTO access_tokens (id, secret_hash, account_id, repo, name, created_at, expires_at, made_by)
+             SELECT $1, $2, id, $3, $4, $5, $6, $7 FROM accounts WHERE id = $8 AND disabled_at IS NULL
+               AND ($9 = '' OR EXISTS (SELECT 1 FROM devices
+                                       WHERE devices.id = $9 AND account_id = accounts.id AND revoked_at IS NULL))
+             RETURNING *",
         )
         .bind(id.as_str())
         .bind(secret.hash().to_string())
@@ -65,7 +128,9 @@ impl Store {
         .bind(shortened(name.trim(), 100))
         .bind(now.0)
         .bind(expires_at.map(|time| time.0))
+        .bind(made_by)
         .bind(account_id.as_str())
+        .bind(made_by.unwrap_or_default())
         .fetch_optional(&mut *transaction)
         .await?
         .ok_or(StoreError::NoAccount)?;
@@ -119,4 +184,119 @@ impl Store {
         transaction.commit().await?;
         Ok(changed.rows_affected() == 1)
     }
+
+    /// Gives an access token a new secret, for one in force; see the module's text. `None` when the secret is not known, or has
+    /// ended, or is an old one whose successor was used.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn rotate_access_token(
+        &self,
+        secret: &str,
+        now: UnixTime,
+        rng: Random<'_>,
+    ) -> Result<Option<(Secret, AccessToken)>, StoreError> {
+        let Some(hash) = hash_of(secret, prefix::ACCESS_TOKEN) else { return Ok(None) };
+        let new = Secret::generate(prefix::ACCESS_TOKEN, rng);
+        let mut transaction = self.begin().await?;
+        let with_present = "UPDATE access_tokens SET secret_hash = $1, secret_used_at = NULL,
+               replaced_hash = secret_hash, replaced_at = $2, replaced_until = $3
+             WHERE secret_hash = $4 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)
+               AND EXISTS (SELECT 1 FROM accounts WHERE accounts.id = account_id AND disabled_at IS NULL)
+             RETURNING *";
+        // The hour is not lengthened by repeating.
+        let with_old = "UPDATE access_tokens SET secret_hash = $1
+             WHERE replaced_hash = $4 AND replaced_until > $2 AND replaced_until <= $3 AND secret_used_at IS NULL
+               AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)
+               AND EXISTS (SELECT 1 FROM accounts WHERE accounts.id = account_id AND disabled_at IS NULL)
+             RETURNING *";
+        for sql in [with_present, with_old] {
+            let row = sqlx::query(sql)
+                .bind(new.hash().to_string())
+                .bind(now.0)
+                .bind(now.plus_seconds(OLD_SECRET_SECONDS).0)
+                .bind(&hash)
+                .fetch_optional(&mut *transaction)
+                .await?;
+            if let Some(row) = row {
+                mark_changed(&mut transaction).await?;
+                transaction.commit().await?;
+                return Ok(Some((new, access_token(&row)?)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ends the access token with this secret; an old secret, before a rotation, ends alone. `false` when it is not in force.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn revoke_access_secret(&self, secret: &str, now: UnixTime) -> Result<bool, StoreError> {
+        let Some(hash) = hash_of(secret, prefix::ACCESS_TOKEN) else { return Ok(false) };
+        let mut transaction = self.begin().await?;
+        let whole = "UPDATE access_tokens SET revoked_at = $1
+             WHERE secret_hash = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $1)";
+        let old = "UPDATE access_tokens SET replaced_until = $1
+             WHERE replaced_hash = $2 AND revoked_at IS NULL AND replaced_until > $1";
+        let mut ended = 0;
+        for sql in [whole, old] {
+            let done = sqlx::query(sql).bind(now.0).bind(&hash).execute(&mut *transaction).await?;
+            ended += done.rows_affected();
+        }
+        mark_changed(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(ended > 0)
+    }
+
+    /// Records when and from where access tokens were used, all in one transaction. Gates need not hear of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn note_access_token_uses(&self, uses: &[AccessTokenUse]) -> Result<(), StoreError> {
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = self.begin().await?;
+        for one in uses {
+            let (id, by_present) = match one.id.strip_suffix(OLD) {
+                Some(id) => (id, false),
+                None => (one.id.as_str(), true),
+            };
+            sqlx::query(
+                "UPDATE access_tokens SET last_used_at = $1, last_address = $2
+                 WHERE id = $3 AND (last_used_at IS NULL OR last_used_at <= $1)",
+            )
+            .bind(one.at.0)
+            .bind(shortened(&one.address, 64))
+            .bind(id)
+            .execute(&mut *transaction)
+            .await?;
+            if by_present {
+                // A use that was noted before the rotation was one of what is the old secret now.
+                sqlx::query(
+                    "UPDATE access_tokens SET secret_used_at = $1
+                     WHERE id = $2 AND (replaced_at IS NULL OR replaced_at < $1)",
+                )
+                .bind(one.at.0)
+                .bind(id)
+                .execute(&mut *transaction)
+                .await?;
+            }
+        }
+        Ok(transaction.commit().await?)
+    }
+}
+
+/// Ends what a device made, when it is signed out.
+pub(crate) async fn end_those_of(
+    connection: &mut Connection,
+    device: &GrantId,
+    now: UnixTime,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE access_tokens SET revoked_at = $1 WHERE made_by = $2 AND revoked_at IS NULL")
+        .bind(now.0)
+        .bind(device.as_str())
+        .execute(connection)
+        .await?;
+    Ok(())
 }

@@ -5,6 +5,7 @@ use sqlx::Row as _;
 use zeroize::Zeroizing;
 
 use crate::backend::Row;
+use crate::robots::ROBOT;
 use crate::{AccountId, Random, SessionId, Store, StoreError, mark_changed, optional_time, time};
 
 /// An account as the rest of the program sees it: without its password hash.
@@ -85,7 +86,7 @@ fn check_password_rule(password: &str) -> Result<(), PasswordError> {
     }
 }
 
-fn account(row: &Row) -> Result<Account, sqlx::Error> {
+pub(crate) fn account(row: &Row) -> Result<Account, sqlx::Error> {
     Ok(Account {
         id: AccountId(row.try_get("id")?),
         email: row.try_get("email")?,
@@ -146,6 +147,22 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError> {
         let Ok(email) = normalise_email(email) else { return Ok(None) };
+        self.account_called(&email).await
+    }
+
+    /// The account that a command means: a person by the e-mail address, a robot as `robot/NAME`.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn account_of_holder(&self, text: &str) -> Result<Option<Account>, StoreError> {
+        // A person's address may begin like this too, but no robot's name has an @.
+        match text.strip_prefix(ROBOT) {
+            Some(name) if !name.contains('@') => self.account_called(text).await,
+            _ => self.account_by_email(text).await,
+        }
+    }
+
+    async fn account_called(&self, email: &str) -> Result<Option<Account>, StoreError> {
         let row = sqlx::query("SELECT * FROM accounts WHERE email = $1")
             .bind(email)
             .fetch_optional(self.read())

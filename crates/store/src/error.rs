@@ -27,6 +27,14 @@ pub enum StoreError {
     /// No such account.
     #[error("there is no such account")]
     NoAccount,
+    /// A robot of this name exists.
+    #[error("there is already a robot named \"{0}\"")]
+    RobotExists(String),
+    /// A robot's name that cannot be one.
+    #[error(
+        "\"{0}\" is not a robot's name: use 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit"
+    )]
+    RobotName(String),
     /// The order or code that an entitlement should come from gave one before.
     #[error("this code was redeemed before")]
     SourceUsed,

@@ -89,7 +89,8 @@ pub struct Repo {
     pub created_at: UnixTime,
 }
 
-fn is_repo_name(name: &str) -> bool {
+/// The rule for names that stand in URLs and commands.
+pub(crate) fn is_repo_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
         && name

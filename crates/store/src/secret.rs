@@ -14,7 +14,6 @@ pub(crate) mod prefix {
     pub(crate) const REFRESH: &str = "fpr_";
     pub(crate) const ACCESS_TOKEN: &str = "fpt_";
     pub(crate) const DEVICE_CODE: &str = "fpd_";
-    #[expect(dead_code, reason = "robots follow")]
     pub(crate) const ROBOT: &str = "fpk_";
 }
 

@@ -72,7 +72,7 @@ async fn add(
     let account = shop.account(email).await?;
     let (secret, token) =
         shop.store.create_access_token(&account.id, repo, name, until, shop.now, &mut system_rng()).await?;
-    let url = shop.config.repo_url(repo).replacen("://", &format!("://device:{}@", secret.expose()), 1);
+    let url = shop.config.repo_url_with(repo, &secret);
     let text = format!(
         "Made {} for {}, until {}. Its secret, shown only now:\n{}\n\nOn the device:\n  flatpak remote-add --user {} {}",
         token.id,

@@ -23,13 +23,14 @@ pub(crate) async fn show(State(app): State<Arc<App>>) -> Response {
         "jwks_uri": at("oauth/jwks"),
         "scopes_supported": [SCOPE],
         "response_types_supported": ["code"],
-        "grant_types_supported": ["authorization_code", "refresh_token", DEVICE_GRANT],
+        "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials", DEVICE_GRANT],
         "code_challenge_methods_supported": ["S256"],
-        "token_endpoint_auth_methods_supported": ["none"],
+        "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
         "revocation_endpoint_auth_methods_supported": ["none"],
         "authorization_details_types_supported": ["flatpak_refs"],
         "authorization_response_iss_parameter_supported": true,
         "flatpass_ref_tokens_endpoint": at("api/v1/ref-tokens"),
+        "flatpass_access_tokens_endpoint": at("api/v1/access-tokens"),
         "flatpass_store_name": app.config.name,
     }))
     .into_response()

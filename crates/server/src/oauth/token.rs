@@ -1,5 +1,6 @@
-//! `POST /oauth/token` (RFC 6749 4.1.3 and 6, RFC 7636, RFC 8628 3.4).
+//! `POST /oauth/token` (RFC 6749 4.1.3 and 6, RFC 7636, RFC 8628 3.4; for robots 4.4 and 2.3.1).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -7,11 +8,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use flatpass_store::{CodeError, DeviceGrantError, RefreshError, StoreError, TokenPair};
+use flatpass_token::Secret;
 use serde_json::json;
 
 use super::DEVICE_GRANT;
 use super::authorize::Refusal;
 use super::pkce::is_verifier;
+use crate::api;
 use crate::app::{App, Rng};
 use crate::web::ClientAddress;
 use crate::web::fields::{Fields, FormError};
@@ -19,7 +22,7 @@ use crate::web::fields::{Fields, FormError};
 /// Why there are no tokens (RFC 6749, 5.2).
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TokenError {
-    #[error("grant_type must be authorization_code, refresh_token or {DEVICE_GRANT}")]
+    #[error("grant_type must be authorization_code, refresh_token, client_credentials or {DEVICE_GRANT}")]
     GrantType,
     #[error("client_id is missing, or not known here")]
     Client,
@@ -27,6 +30,10 @@ pub(crate) enum TokenError {
     Form(#[from] FormError),
     #[error("clients have no password here; send client_id in the form and no Authorization header")]
     Authorization,
+    #[error("client_id must be a robot's account id and client_secret one of its secrets in force")]
+    Robot,
+    #[error("send client_id and client_secret either in the form or as HTTP Basic, not both")]
+    TwoWays,
     #[error("{0} is missing")]
     Missing(&'static str),
     #[error("code_verifier must have 43 to 128 letters, digits or -._~ (RFC 7636)")]
@@ -83,8 +90,8 @@ impl IntoResponse for TokenError {
         let (status, error) = match &self {
             Self::GrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
             Self::Client => (StatusCode::BAD_REQUEST, "invalid_client"),
-            Self::Authorization => (StatusCode::UNAUTHORIZED, "invalid_client"),
-            Self::Verifier | Self::Missing(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
+            Self::Authorization | Self::Robot => (StatusCode::UNAUTHORIZED, "invalid_client"),
+            Self::TwoWays | Self::Verifier | Self::Missing(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
             Self::Form(error) => (error.status(), "invalid_request"),
             Self::Code(_) | Self::Refresh(_) => (StatusCode::BAD_REQUEST, "invalid_grant"),
             // RFC 8628, 3.5.
@@ -112,7 +119,7 @@ impl IntoResponse for TokenError {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             }
             // RFC 6749, 5.2: the scheme that was tried.
-            Self::Authorization => {
+            Self::Authorization | Self::Robot => {
                 headers
                     .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"flatpass\""));
             }
@@ -136,6 +143,10 @@ pub(crate) async fn submit(
     form: Result<Fields, FormError>,
 ) -> Result<Response, TokenError> {
     app.tries.token(address).map_err(TokenError::TooMany)?;
+    let grant_type = form.as_ref().ok().and_then(|form| form.get("grant_type"));
+    if grant_type == Some("client_credentials") {
+        return for_robot(&app, address, &headers, &form?).await;
+    }
     if headers.contains_key(header::AUTHORIZATION) {
         return Err(TokenError::Authorization);
     }
@@ -165,6 +176,53 @@ pub(crate) async fn submit(
         &json!({
             "access_token": pair.access.expose(), "token_type": "Bearer", "expires_in": pair.access_expires_in,
             "refresh_token": pair.refresh.expose(), "scope": pair.scope,
+        }),
+    ))
+}
+
+/// Client credentials (RFC 6749, 4.4): a robot's account id and secret, in the form or as HTTP Basic. No refresh token comes with
+/// the access token (4.4.3): the robot has its secret.
+async fn for_robot(
+    app: &App,
+    address: IpAddr,
+    headers: &HeaderMap,
+    form: &Fields,
+) -> Result<Response, TokenError> {
+    let in_form = (form.get("client_id"), form.get("client_secret"));
+    let (client, secret) = match headers.get(header::AUTHORIZATION) {
+        Some(_) if in_form.1.is_some() => return Err(TokenError::TwoWays),
+        Some(value) => {
+            let value = value.to_str().ok().and_then(|value| value.split_once(' '));
+            let (scheme, credentials) = value.ok_or(TokenError::Robot)?;
+            let basic = api::basic(credentials.trim()).filter(|_| scheme.eq_ignore_ascii_case("basic"));
+            let (client, secret) = basic.ok_or(TokenError::Robot)?;
+            if in_form.0.is_some_and(|in_form| in_form != client) {
+                return Err(TokenError::TwoWays);
+            }
+            (client, secret)
+        }
+        None => {
+            let client = in_form.0.ok_or(TokenError::Missing("client_id"))?;
+            let secret = in_form.1.ok_or(TokenError::Missing("client_secret"))?;
+            (client.to_owned(), Secret::from(secret.to_owned()))
+        }
+    };
+    let given = app
+        .store
+        .robot_access(
+            &client,
+            secret.expose(),
+            &address.to_string(),
+            app.now(),
+            Rng::system().as_random(),
+        )
+        .await?
+        .ok_or(TokenError::Robot)?;
+    Ok(answer(
+        StatusCode::OK,
+        &json!({
+            "access_token": given.access.expose(), "token_type": "Bearer", "expires_in": given.access_expires_in,
+            "scope": given.scope,
         }),
     ))
 }

@@ -124,8 +124,8 @@ async fn a_code_is_looked_at_only_by_who_is_signed_in_and_counted_and_wrong_ones
     assert!(page.has("allow"), "1: {}", page.body);
     // Nobody else's page says yes for a person.
     let user_code = codes["user_code"].as_str().unwrap();
-    let forged = browser.post("/device", &[("csrf", "x"), ("user_code", user_code), ("decision", "allow")]);
-    assert_eq!(forged.await.status, 403);
+    let forged = [("csrf", "x"), ("user_code", user_code), ("decision", "allow")];
+    assert_eq!(browser.post("/device", &forged).await.status, 403);
     assert!(browser.submit(&page, "/device", &[("decision", "deny")]).await.has("device-denied"), "2");
     let without_the_code = |page: &Page, code: &str| {
         assert_eq!(page.status, 422, "{}", page.body);

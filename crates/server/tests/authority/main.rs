@@ -1,6 +1,7 @@
 //! The authority through its public door: the real server on a real port, with a real database and repos that `ostree` and
 //! `flatpak` made, and a browser that keeps cookies and follows links.
 
+mod access_tokens;
 mod browser;
 mod device_grant;
 mod forgery;

@@ -4,7 +4,9 @@ use flatpass_token::UnixTime;
 use sqlx::Row as _;
 
 use crate::backend::Connection;
-use crate::{AccountId, GrantId, Random, Store, StoreError, shortened, time};
+use crate::{
+    AccountId, GrantId, Random, Store, StoreError, access_tokens, mark_changed, shortened, time,
+};
 
 /// A signed-in device, as the account page lists it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -124,7 +126,7 @@ pub(crate) async fn insert(
     Ok(id)
 }
 
-/// Ends a device and deletes its access tokens. Its refresh tokens stay as rows, so that a later use of one is recognised.
+/// Ends a device with the access tokens that it made, and deletes those of the API. Its refresh tokens stay as rows, so that a later use of one is recognised.
 pub(crate) async fn end(
     connection: &mut Connection,
     device: &GrantId,
@@ -141,9 +143,10 @@ pub(crate) async fn end(
     .await?;
     sqlx::query("DELETE FROM api_tokens WHERE device_id = $1")
         .bind(device.as_str())
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
-    Ok(())
+    access_tokens::end_those_of(connection, device, now).await?;
+    mark_changed(connection).await
 }
 
 /// Ends all devices of an account.
