@@ -12,9 +12,9 @@ use axum::routing::{delete, get, post};
 use flatpass_gate::{CacheLimits, Clock, FileCache, Gates};
 use flatpass_store::{Random, Store};
 use flatpass_token::UnixTime;
-use tokio::sync::{Notify, watch};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
+use tokio::sync::{Notify, watch};
 
 use crate::config::Config;
 use crate::payment::{self, PaymentProvider};

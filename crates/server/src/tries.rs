@@ -141,7 +141,10 @@ mod tests {
         }
         assert!(tries.device_code(from(3), &ada).is_err(), "one account, from wherever");
         assert_eq!(tries.device_code(from(1), &eve), Ok(()));
-        assert!(tries.device_code(from(1), &AccountId::from("acc_bob")).is_err(), "one address, with any account");
+        assert!(
+            tries.device_code(from(1), &AccountId::from("acc_bob")).is_err(),
+            "one address, with any account"
+        );
     }
 
     #[test]

@@ -108,10 +108,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn robots(&self) -> Result<Vec<Account>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM accounts WHERE kind = 'robot' AND email LIKE $1 ORDER BY email")
-            .bind(format!("{ROBOT}%"))
-            .fetch_all(self.read())
-            .await?;
+        let rows =
+            sqlx::query("SELECT * FROM accounts WHERE kind = 'robot' AND email LIKE $1 ORDER BY email")
+                .bind(format!("{ROBOT}%"))
+                .fetch_all(self.read())
+                .await?;
         Ok(rows.iter().map(account).collect::<Result<_, _>>()?)
     }
 

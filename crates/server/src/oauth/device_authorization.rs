@@ -22,8 +22,7 @@ pub(crate) async fn submit(
 ) -> Result<Response, TokenError> {
     app.tries.token(address).map_err(TokenError::TooMany)?;
     let form = form?;
-    let client =
-        form.get("client_id").filter(|client| *client == AUTHENTICATOR).ok_or(TokenError::Client)?;
+    let client = form.get("client_id").filter(|client| *client == AUTHENTICATOR).ok_or(TokenError::Client)?;
     let details = form.text("authorization_details");
     read_details(&app, details).map_err(TokenError::Details)?;
     let new = NewDeviceCodes {

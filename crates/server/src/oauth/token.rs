@@ -167,7 +167,9 @@ pub(crate) async fn submit(
             app.store.refresh(field("refresh_token")?, client, &address, now, rng.as_random()).await?
         }
         DEVICE_GRANT => {
-            app.store.exchange_device_code(field("device_code")?, client, &address, now, rng.as_random()).await?
+            app.store
+                .exchange_device_code(field("device_code")?, client, &address, now, rng.as_random())
+                .await?
         }
         _ => return Err(TokenError::GrantType),
     };
@@ -209,13 +211,7 @@ async fn for_robot(
     };
     let given = app
         .store
-        .robot_access(
-            &client,
-            secret.expose(),
-            &address.to_string(),
-            app.now(),
-            Rng::system().as_random(),
-        )
+        .robot_access(&client, secret.expose(), &address.to_string(), app.now(), Rng::system().as_random())
         .await?
         .ok_or(TokenError::Robot)?;
     Ok(answer(

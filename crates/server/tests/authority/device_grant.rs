@@ -39,13 +39,9 @@ async fn decide(browser: &Browser, codes: &Value, decision: &str) -> Page {
 async fn a_device_without_a_browser_is_let_in_on_another_one() {
     let shop = Shop::open().await;
     let metadata = shop.browser().get("/.well-known/oauth-authorization-server").await.json();
-    assert_eq!(
-        metadata["device_authorization_endpoint"],
-        format!("{}/oauth/device_authorization", shop.url)
-    );
+    assert_eq!(metadata["device_authorization_endpoint"], format!("{}/oauth/device_authorization", shop.url));
     let wanted = details(&shop.repo_url("apps"), &[PAID, FREE]);
-    let codes =
-        begin(&shop, &[("device_name", "<Kiosk>"), ("authorization_details", &wanted)]).await.json();
+    let codes = begin(&shop, &[("device_name", "<Kiosk>"), ("authorization_details", &wanted)]).await.json();
     assert_eq!(codes["verification_uri"], format!("{}/device", shop.url));
     assert_eq!((&codes["expires_in"], &codes["interval"]), (&600.into(), &5.into()));
     assert_eq!(error(&poll(&shop, &codes).await), (400, "authorization_pending".into()));

@@ -4,9 +4,7 @@ use flatpass_token::UnixTime;
 use sqlx::Row as _;
 
 use crate::backend::Connection;
-use crate::{
-    AccountId, GrantId, Random, Store, StoreError, access_tokens, mark_changed, shortened, time,
-};
+use crate::{AccountId, GrantId, Random, Store, StoreError, access_tokens, mark_changed, shortened, time};
 
 /// A signed-in device, as the account page lists it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]

@@ -108,12 +108,13 @@ async fn a_device_that_asks_too_often_must_wait_longer_each_time() {
     let scene = Scene::new().await;
     let (store, mut rng) = (&scene.store, rng(1));
     let codes = store.create_device_codes(asks("a"), NOW, &mut rng).await.unwrap();
-    let mut at = async |seconds: i64| {
-        match poll(store, &codes, NOW.plus_seconds(seconds), &mut rng).await.unwrap_err() {
-            DeviceGrantError::Pending => "wait",
-            DeviceGrantError::SlowDown => "slower",
-            other => panic!("{other:?}"),
-        }
+    let mut at = async |seconds: i64| match poll(store, &codes, NOW.plus_seconds(seconds), &mut rng)
+        .await
+        .unwrap_err()
+    {
+        DeviceGrantError::Pending => "wait",
+        DeviceGrantError::SlowDown => "slower",
+        other => panic!("{other:?}"),
     };
     assert_eq!(at(0).await, "wait");
     assert_eq!(at(5).await, "wait");

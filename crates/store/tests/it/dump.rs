@@ -21,8 +21,7 @@ async fn no_secret_of_any_kind_stands_in_the_database_or_its_log() {
         store.exchange_code(code.expose(), CLIENT, REDIRECT, VERIFIER, "", NOW, &mut rng).await.unwrap();
     let second = store.refresh(first.refresh.expose(), CLIENT, "", NOW, &mut rng).await.unwrap();
     let (basic, _) = store.create_access_token(&ada.id, "apps", "robot", None, NOW, &mut rng).await.unwrap();
-    let codes =
-        store.create_device_codes(crate::device_grant::asks("kiosk"), NOW, &mut rng).await.unwrap();
+    let codes = store.create_device_codes(crate::device_grant::asks("kiosk"), NOW, &mut rng).await.unwrap();
     let by_code = store.create_device_codes(crate::device_grant::asks("tv"), NOW, &mut rng).await.unwrap();
     store.decide_device_request(by_code.user_code.expose(), &ada.id, true, NOW).await.unwrap();
     let third =
