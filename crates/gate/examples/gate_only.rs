@@ -32,6 +32,7 @@ async fn main() -> anyhow::Result<()> {
         iss: issuer.clone(),
         aud: repo.clone(),
         sub: "somebody".to_owned(),
+        sid: None,
         client_id: "gate_only".to_owned(),
         iat: now,
         exp: now.plus_seconds(DAY),

@@ -1,7 +1,5 @@
 //! Who asks: the `Authorization` field (RFC 9110, 11.6.2), as Bearer (RFC 6750) or Basic (RFC 7617).
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flatpass_token::{UnixTime, VerifiedToken, Verifier, VerifyError};
@@ -28,7 +26,7 @@ pub(crate) fn verify(
     authorization: Field<'_>,
     verifier: &Verifier,
     now: UnixTime,
-) -> Result<Arc<VerifiedToken>, Unknown> {
+) -> Result<VerifiedToken, Unknown> {
     let value = match authorization {
         Field::Absent => return Err(Unknown::NoCredentials),
         Field::Repeated => return Err(Unknown::Malformed),

@@ -1,7 +1,7 @@
 //! What a file says about who may have it: read once out of the very bytes that are served.
 
 use flatpass_ostree::{Checksum, Commit, DeltaSuperblock, ReadError, Summary, SummaryIndex};
-use flatpass_token::RefName;
+use flatpass_token::{CommitMade, RefName, UnixTime};
 
 use crate::disk::{Disk, DiskError};
 use crate::resource::Resource;
@@ -43,13 +43,28 @@ pub(crate) struct CommitFacts {
     pub(crate) refs: Box<[RefName]>,
     /// Its own `xa.token-type`, or 0 for a list of apps, to which a repo's default does not apply: clients ask for it without a token.
     pub(crate) token_type: Option<i32>,
+    /// It is bound to flatpak's own refs and to no other.
+    pub(crate) is_list_of_apps: bool,
+    /// When it was made, as it says itself.
+    pub(crate) made_at: UnixTime,
+}
+
+impl CommitFacts {
+    /// The commit, whose checksum this is, as tokens are asked about it.
+    pub(crate) const fn made<'a>(&self, checksum: &'a Checksum) -> CommitMade<'a> {
+        CommitMade { checksum: checksum.as_bytes(), at: self.made_at }
+    }
 }
 
 impl From<Commit> for CommitFacts {
     fn from(commit: Commit) -> Self {
+        let is_list_of_apps = is_list_of_apps(&commit.refs);
         Self {
             refs: commit.refs.iter().filter_map(|name| RefName::parse(name).ok()).collect(),
-            token_type: commit.token_type.or(is_list_of_apps(&commit.refs).then_some(0)),
+            token_type: commit.token_type.or(is_list_of_apps.then_some(0)),
+            is_list_of_apps,
+            // A moment that no clock will show is later than all that a token may be limited to.
+            made_at: UnixTime(i64::try_from(commit.timestamp).unwrap_or(i64::MAX)),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use flatpass_ostree::{Checksum, DeltaFile, ObjectKind, RepoPath};
-use flatpass_token::{Verb, VerifiedToken};
+use flatpass_ostree::{Checksum, DeltaFile, ObjectKind, RefPath, RepoPath};
+use flatpass_token::{RefName, Verb, VerifiedToken};
 
 use crate::credentials;
 use crate::disk::{Disk, DiskError};
@@ -11,7 +11,7 @@ use crate::facts::{self, CommitFacts, Damage};
 use crate::file_cache::Freshness;
 use crate::gate::Gate;
 use crate::moment::Moment;
-use crate::policy::{Policy, Rules, opens};
+use crate::policy::{Policy, Rules, opens, shows};
 use crate::refusal::{Refusal, Scope};
 use crate::request::{Method, Request};
 use crate::resource::{Caching, Resource};
@@ -53,7 +53,7 @@ impl Passage<'_> {
             Policy::Private => Some(self.verify()?),
             Policy::Open | Policy::Refs => None,
         };
-        let visitor = visitor.as_deref();
+        let visitor = visitor.as_ref();
         if self.request.method == Method::Other {
             return Err(Refusal::Method);
         }
@@ -70,8 +70,8 @@ impl Passage<'_> {
             | RepoPath::SummaryIdxSig
             | RepoPath::SummaryIdxSigOf(_)
             | RepoPath::SubSummary(_)
-            | RepoPath::SubSummaryDelta { .. }
-            | RepoPath::Ref(_) => self.serve(self.permit_index(visitor)?, Freshness::Mutable),
+            | RepoPath::SubSummaryDelta { .. } => self.serve(self.permit_index(visitor)?, Freshness::Mutable),
+            RepoPath::Ref(path) => self.serve(self.permit_ref(path, visitor)?, Freshness::Mutable),
             RepoPath::Object { checksum, kind: ObjectKind::Commit } => {
                 self.serve(self.permit_commit(checksum, name, visitor)?, Freshness::Commit)
             }
@@ -111,7 +111,7 @@ impl Passage<'_> {
         Ok(Permitted { file, caching })
     }
 
-    fn verify(&self) -> Result<Arc<VerifiedToken>, Refusal> {
+    fn verify(&self) -> Result<VerifiedToken, Refusal> {
         let authorization = self.request.headers.authorization;
         credentials::verify(authorization, self.gate.verifier(), self.now.unix()).map_err(Refusal::Unknown)
     }
@@ -122,6 +122,18 @@ impl Passage<'_> {
             None => Ok(Permission::gated_if(false)),
             Some(token) if token.allows_any(Verb::List) => Ok(Permission::gated_if(true)),
             Some(_) => Err(Refusal::OutOfScope(Scope::List)),
+        }
+    }
+
+    /// The file that says which commit a ref has. Refs of no app, such as the list of apps, belong to the list of refs.
+    fn permit_ref(&self, path: &RefPath, visitor: Option<&VerifiedToken>) -> Result<Permission, Refusal> {
+        let (RefPath::Head(name) | RefPath::Mirror { name, .. }) = path;
+        let Some(token) = visitor.filter(|_| name.starts_with("app/") || name.starts_with("runtime/")) else {
+            return self.permit_index(visitor);
+        };
+        match RefName::parse(name) {
+            Ok(name) if token.allows(Verb::List, &name) => Ok(Permission::gated_if(true)),
+            Ok(_) | Err(_) => Err(Refusal::OutOfScope(Scope::List)),
         }
     }
 
@@ -139,7 +151,7 @@ impl Passage<'_> {
         let news = file.facts.get().is_none();
         let commit = facts::commit(&file, checksum, self.disk).map_err(|error| self.refusal(path, &error))?;
         let commit = commit.map_err(|damage| self.damaged(news, path, damage, Refusal::DamagedCommit))?;
-        let gated = self.permit_facts(commit, visitor)?;
+        let gated = self.permit_facts(commit, checksum, visitor)?;
         Ok(Permission { gated, decided_by: Some(file) })
     }
 
@@ -158,12 +170,17 @@ impl Passage<'_> {
         let news = file.facts.get().is_none();
         let delta = facts::delta(&file, from, to, self.disk).map_err(|error| self.refusal(path, &error))?;
         let delta = delta.map_err(|damage| self.damaged(news, path, damage, Refusal::DamagedDelta))?;
-        let gated = self.permit_facts(&delta.commit, visitor)?;
+        let gated = self.permit_facts(&delta.commit, to, visitor)?;
         Ok(Permission { gated, decided_by: Some(file) })
     }
 
     /// Whether the answer is gated; or the refusal.
-    fn permit_facts(&self, commit: &CommitFacts, visitor: Option<&VerifiedToken>) -> Result<bool, Refusal> {
+    fn permit_facts(
+        &self,
+        commit: &CommitFacts,
+        checksum: &Checksum,
+        visitor: Option<&VerifiedToken>,
+    ) -> Result<bool, Refusal> {
         let default = match commit.token_type {
             Some(_) => None,
             None => self.default_token_type()?,
@@ -171,8 +188,10 @@ impl Passage<'_> {
         let open = self.rules.is_open(commit, default);
         match visitor {
             None if open => Ok(false),
-            None if opens(&*self.verify()?, commit) => Ok(true),
-            Some(token) if opens(token, commit) || (open && token.allows_any(Verb::List)) => Ok(true),
+            None if opens(&self.verify()?, commit, checksum) => Ok(true),
+            Some(token) if opens(token, commit, checksum) || (open && shows(token, commit, checksum)) => {
+                Ok(true)
+            }
             None | Some(_) => Err(Refusal::OutOfScope(Scope::Download)),
         }
     }
@@ -221,10 +240,11 @@ impl Passage<'_> {
     }
 }
 
-/// What decides is not there. To a token that may not see the list of a private repo, absent and forbidden are the same.
+/// What decides is not there. To the tokens of a private repo absent and forbidden are the same: what a token may see says nothing
+/// about the rest.
 fn absent(visitor: Option<&VerifiedToken>) -> Refusal {
     match visitor {
-        Some(token) if !token.allows_any(Verb::List) => Refusal::OutOfScope(Scope::Download),
-        Some(_) | None => Refusal::NotFound,
+        Some(_) => Refusal::OutOfScope(Scope::Download),
+        None => Refusal::NotFound,
     }
 }

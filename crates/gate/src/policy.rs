@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::str::FromStr;
 
+use flatpass_ostree::Checksum;
 use flatpass_token::{RefKind, RefName, Verb, VerifiedToken};
 use serde::{Deserialize, Serialize};
 
@@ -117,11 +118,20 @@ impl Rules {
     }
 }
 
-/// Whether the token opens a commit: it must allow `download` of one of the refs that the commit was made for. A commit that
-/// was made for none is opened by no token.
+/// Whether the token opens a commit: it must allow `download` of one of the refs that the commit was made for, and of that very
+/// commit. A commit that was made for none is opened by no token.
 ///
 /// `upgrade` is not enough. Who asks for an upgrade says so in a header field that anybody can write, so the verb would be worth
-/// as much as `download`; a gate that tells them apart must first know what the account has.
-pub(crate) fn opens(token: &VerifiedToken, commit: &CommitFacts) -> bool {
-    commit.refs.iter().any(|name| token.allows(Verb::Download, name))
+/// as much as `download`; a token says which commits it is for instead.
+pub(crate) fn opens(token: &VerifiedToken, commit: &CommitFacts, checksum: &Checksum) -> bool {
+    let made = commit.made(checksum);
+    commit.refs.iter().any(|name| token.allows_commit(Verb::Download, name, made))
+}
+
+/// Whether the token shows a commit of a private repo that is open, "free for members": it must allow `list` of one of the refs
+/// that the commit was made for. The list of apps is for all who may see a list at all.
+pub(crate) fn shows(token: &VerifiedToken, commit: &CommitFacts, checksum: &Checksum) -> bool {
+    let made = commit.made(checksum);
+    commit.refs.iter().any(|name| token.allows_commit(Verb::List, name, made))
+        || (commit.is_list_of_apps && token.allows_any(Verb::List))
 }

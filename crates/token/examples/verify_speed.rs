@@ -23,7 +23,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = VerifierConfig::new(ISSUER, AUDIENCE);
     let verifier = Verifier::new(config.clone(), keys.clone());
     let revoked = (0..100).fold(Revocations::new(), |list, n| list.with_id(format!("tok_revoked_{n}")));
-    verifier.set_revocations(revoked.with_subject("acc_mallory", NOW));
+    let lost = Grant::for_ids(&[Verb::Download], ["org.test.Other"]);
+    let revoked = revoked.with_subject("acc_mallory", NOW).with_session("grt_mallory");
+    verifier.set_revocations(revoked.clone().with_lost("acc_mallory", NOW, lost.clone()));
     let uncached = Verifier::new(VerifierConfig { cache_entries: 0, ..config }, keys);
 
     let small = key.sign(&claims(2))?;
@@ -37,6 +39,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     measure("verify and allow, cached, 2 ids", 100_000, || cached(&small));
     measure("verify and allow, cached, 150 ids", 100_000, || cached(&large));
+    verifier.set_revocations(revoked.with_lost("acc_abcdefghijklmnopqrstuvwxyz", NOW, lost));
+    measure("the same of who lost something, 2 ids", 100_000, || cached(&small));
     measure("verify, not cached, 2 ids", 2_000, || drop(black_box(uncached.verify(&small, NOW))));
     measure("verify, not cached, 150 ids", 2_000, || drop(black_box(uncached.verify(&large, NOW))));
     let stranger = SigningKey::generate()?.sign(&claims(2))?;
@@ -81,6 +85,7 @@ fn claims(ids: usize) -> Claims {
         aud: AUDIENCE.into(),
         sub: "acc_abcdefghijklmnopqrstuvwxyz".into(),
         client_id: "flatpass-authenticator".into(),
+        sid: Some("grt_abcdefghijklmnopqrstuvwxyz".into()),
         iat: NOW,
         exp: NOW.plus_seconds(3600),
         nbf: None,

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::{Grant, SecretHash, UnixTime, VerifiedToken};
+use crate::verified::Content;
+use crate::{Grant, SecretHash, UnixTime};
 
 /// What the owner of an access token may do in one repo.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub struct AccessGrant {
 /// [`Verifier::set_access_tokens`](crate::Verifier::set_access_tokens); what is no longer in it is refused.
 #[derive(Clone, Debug, Default)]
 pub struct AccessTable {
-    by_secret: HashMap<SecretHash, Arc<VerifiedToken>>,
+    by_secret: HashMap<SecretHash, Arc<Content>>,
 }
 
 impl AccessTable {
@@ -34,10 +35,10 @@ impl AccessTable {
 
     /// Adds one, in place of what had the same hash.
     pub fn insert(&mut self, secret: SecretHash, grant: AccessGrant) {
-        self.by_secret.insert(secret, Arc::new(VerifiedToken::from_access_grant(grant)));
+        self.by_secret.insert(secret, Arc::new(Content::from_access_grant(grant)));
     }
 
-    pub(crate) fn find(&self, secret: &SecretHash) -> Option<&Arc<VerifiedToken>> {
+    pub(crate) fn find(&self, secret: &SecretHash) -> Option<&Arc<Content>> {
         self.by_secret.get(secret)
     }
 

@@ -20,6 +20,10 @@ pub struct Claims {
     pub sub: String,
     /// The OAuth client that asked for the token.
     pub client_id: String,
+    /// The sign-in that it came from: the device, as the authority names it (`sid`, OpenID Connect Front-Channel Logout 1.0). When
+    /// that device is signed out, its tokens end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
     /// When it was made.
     pub iat: UnixTime,
     /// From when on it is refused.
@@ -42,6 +46,8 @@ struct Wire<'a> {
     aud: &'a RawValue,
     sub: String,
     client_id: String,
+    #[serde(default)]
+    sid: Option<String>,
     iat: UnixTime,
     exp: UnixTime,
     #[serde(default)]
@@ -60,7 +66,8 @@ impl Claims {
     pub(crate) fn from_json(json: &[u8]) -> Result<Self, VerifyError> {
         let wire: Wire<'_> = serde_json::from_slice(json).map_err(|_| VerifyError::Claims)?;
         let aud: String = serde_json::from_str(wire.aud.get()).map_err(|_| VerifyError::Audience)?;
-        if [&wire.sub, &wire.client_id, &wire.jti].into_iter().any(String::is_empty) {
+        let named = [&wire.sub, &wire.client_id, &wire.jti].into_iter().chain(&wire.sid);
+        if named.into_iter().any(String::is_empty) {
             return Err(VerifyError::Claims);
         }
         Ok(Self {
@@ -68,6 +75,7 @@ impl Claims {
             aud,
             sub: wire.sub,
             client_id: wire.client_id,
+            sid: wire.sid,
             iat: wire.iat,
             exp: wire.exp,
             nbf: wire.nbf,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::RefName;
+use crate::{RefKind, RefName, UnixTime};
 
 /// Stands for every branch, every arch, or, among the prefixes, every id.
 const ANY: &str = "*";
@@ -83,6 +83,24 @@ pub struct Grant {
     /// Architectures, each exactly, or `*` for every one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arches: Vec<String>,
+    /// Only these kinds of refs, `app` and `runtime`; `None` for both, an empty list for neither.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_kinds")]
+    pub kinds: Option<Vec<RefKind>>,
+    /// Only these commits, each as 64 characters of lower-case hex; `None` for any, an empty list for none at all.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present_list")]
+    pub commits: Option<Vec<String>>,
+    /// Only commits that were made at or before this moment, as they say themselves; `None` for any.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present_time")]
+    pub made_until: Option<UnixTime>,
+}
+
+/// A commit that a grant is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitMade<'a> {
+    /// Its SHA-256.
+    pub checksum: &'a [u8; 32],
+    /// When it was made, as it says itself.
+    pub at: UnixTime,
 }
 
 impl Grant {
@@ -106,27 +124,61 @@ impl Grant {
         Self { branches: vec![ANY.into()], arches: vec![ANY.into()], ..Self::default() }
     }
 
-    /// Whether this grant allows `verb` on that ref: the verb is among the actions, the id is among the ids or
-    /// below one of the prefixes, and branch and arch are each listed or covered by `*`.
+    /// Whether this grant allows `verb` on that ref, whatever commit it has: the verb is among the actions, the id is
+    /// among the ids or below one of the prefixes, and branch and arch are each listed or covered by `*`. A grant for some
+    /// commits only does not: ask [`Grant::covers_commit`].
     #[must_use]
     pub fn covers(&self, verb: Verb, target: &RefName) -> bool {
-        self.actions.contains(&verb)
-            && self.covers_id(target.id())
-            && lists(&self.branches, target.branch())
-            && lists(&self.arches, target.arch())
+        self.covers_every_commit() && self.covers_ref(verb, target)
     }
 
-    /// Whether there can be a ref on which this grant allows `verb`: no list that it needs is empty.
+    /// Whether this grant allows `verb` on that commit of that ref. That the commit is one of the ref, and when it was
+    /// made, is for the caller to know.
+    #[must_use]
+    pub fn covers_commit(&self, verb: Verb, target: &RefName, commit: CommitMade<'_>) -> bool {
+        self.admits(Some(commit)) && self.covers_ref(verb, target)
+    }
+
+    /// Whether its limits leave that commit, or with `None` every commit.
+    pub(crate) fn admits(&self, commit: Option<CommitMade<'_>>) -> bool {
+        let Some(commit) = commit else { return self.covers_every_commit() };
+        let is_listed =
+            |commits: &Vec<String>| commits.iter().any(|listed| is_hex_of(listed, commit.checksum));
+        self.made_until.is_none_or(|until| commit.at <= until) && self.commits.as_ref().is_none_or(is_listed)
+    }
+
+    const fn covers_every_commit(&self) -> bool {
+        self.commits.is_none() && self.made_until.is_none()
+    }
+
+    fn covers_ref(&self, verb: Verb, target: &RefName) -> bool {
+        self.covers_id(target.id()) && self.covers_build(verb, target)
+    }
+
+    /// All of a ref but its id.
+    pub(crate) fn covers_build(&self, verb: Verb, target: &RefName) -> bool {
+        self.actions.contains(&verb)
+            && lists(&self.branches, target.branch())
+            && lists(&self.arches, target.arch())
+            && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&target.kind()))
+    }
+
+    /// Whether there can be a ref on which this grant allows `verb`, whatever commit it has: no list that it needs is empty.
     #[must_use]
     pub fn covers_some(&self, verb: Verb) -> bool {
         self.actions.contains(&verb)
+            && self.covers_every_commit()
+            && self.kinds.as_ref().is_none_or(|kinds| !kinds.is_empty())
             && [&self.branches, &self.arches].into_iter().all(|list| !list.is_empty())
             && [&self.ids, &self.prefixes].into_iter().any(|list| !list.is_empty())
     }
 
     fn covers_id(&self, id: &str) -> bool {
-        self.ids.iter().any(|listed| listed == id)
-            || self.prefixes.iter().any(|prefix| prefix == ANY || is_below(id, prefix))
+        self.ids.iter().any(|listed| listed == id) || self.covers_by_prefix(id)
+    }
+
+    pub(crate) fn covers_by_prefix(&self, id: &str) -> bool {
+        self.prefixes.iter().any(|prefix| prefix == ANY || is_below(id, prefix))
     }
 }
 
@@ -136,6 +188,36 @@ fn lists(listed: &[String], value: &str) -> bool {
 
 fn is_below(id: &str, prefix: &str) -> bool {
     !prefix.is_empty() && id.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// Whether `text` is these bytes in lower-case hex.
+fn is_hex_of(text: &str, bytes: &[u8; 32]) -> bool {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| DIGITS.get(usize::from(value)).copied();
+    text.len() == 2 * bytes.len()
+        && text.as_bytes().chunks_exact(2).zip(bytes).all(|(pair, byte)| {
+            pair.first().copied() == digit(byte >> 4) && pair.get(1).copied() == digit(byte & 15)
+        })
+}
+
+/// A limit that stands there must be a list: `null` would open what it limits.
+fn present_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    Vec::<String>::deserialize(deserializer).map(Some)
+}
+
+fn present_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<UnixTime>, D::Error> {
+    UnixTime::deserialize(deserializer).map(Some)
+}
+
+/// Kinds that are not known here are left out.
+fn known_kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<RefKind>>, D::Error> {
+    let words = Vec::<String>::deserialize(deserializer)?;
+    let kind = |word: &String| match word.as_str() {
+        "app" => Some(RefKind::App),
+        "runtime" => Some(RefKind::Runtime),
+        _ => None,
+    };
+    Ok(Some(words.iter().filter_map(kind).collect()))
 }
 
 /// A gate that is older than the authority leaves out the verbs it does not know: it then grants less, not more.

@@ -2,7 +2,8 @@
 //!
 //! To make one, fill in [`Claims`] and [`SigningKey::sign`] them. To check one, keep a [`Verifier`] for each
 //! repo and call [`Verifier::verify`]; what it gives is a [`VerifiedToken`], which nothing else can make, and
-//! which answers [`VerifiedToken::allows`] for one [`Verb`] on one [`RefName`].
+//! which answers [`VerifiedToken::allows`] for one [`Verb`] on one [`RefName`], and [`VerifiedToken::allows_commit`] for one
+//! commit of it.
 //!
 //! ```
 //! use flatpass_token::{Claims, Grant, KeySet, RefName, SigningKey, UnixTime, Verb, Verifier, VerifierConfig};
@@ -15,6 +16,7 @@
 //!     aud: "https://shop.example/repo/apps".into(),
 //!     sub: "acc_ada".into(),
 //!     client_id: "flatpass-authenticator".into(),
+//!     sid: None,
 //!     iat: now,
 //!     exp: now.plus_seconds(3600),
 //!     nbf: None,
@@ -49,6 +51,7 @@ mod error;
 mod grant;
 mod key;
 mod key_set;
+mod losses;
 mod ref_name;
 mod revocation;
 mod secret;
@@ -60,7 +63,7 @@ mod verifier;
 pub use access::{AccessGrant, AccessTable};
 pub use claims::Claims;
 pub use error::VerifyError;
-pub use grant::{Grant, UnknownVerb, Verb};
+pub use grant::{CommitMade, Grant, UnknownVerb, Verb};
 pub use key::{Jwk, KeyError, PublicKey, SignError, SigningKey};
 pub use key_set::{KeySet, KeySetError};
 pub use ref_name::{RefKind, RefName, RefNameError};

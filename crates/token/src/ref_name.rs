@@ -23,7 +23,8 @@ pub struct RefName {
 }
 
 /// What a ref is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RefKind {
     /// `app/…`
     App,
@@ -32,6 +33,15 @@ pub enum RefKind {
 }
 
 impl RefKind {
+    /// The word as it stands in refs and tokens: `app` or `runtime`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Runtime => "runtime",
+        }
+    }
+
     /// The first part of the ref's name, with its slash.
     const fn prefix(self) -> &'static str {
         match self {

@@ -2,19 +2,31 @@
 
 use std::sync::Arc;
 
+use crate::grant::CommitMade;
+use crate::losses::Losses;
 use crate::{AccessGrant, Claims, Grant, PublicKey, RefName, UnixTime, Verb};
 
 /// A token that a [`Verifier`](crate::Verifier) found to be true for its issuer, its audience and that moment.
 /// There is no other way to get one, so code that takes one cannot forget to check.
 ///
-/// Do not keep it beyond the request: time, revocations and keys are checked each time it is handed out.
+/// It is a small handle; a clone costs a count or two. Do not keep it beyond the request: time, revocations, keys and what the
+/// account has lost are looked at each time it is handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedToken {
-    id: Box<str>,
-    subject: Box<str>,
-    grants: Box<[Grant]>,
-    expires_at: Option<UnixTime>,
-    proof: Proof,
+    content: Arc<Content>,
+    /// What of it no longer holds at this moment: `None` in nearly all cases.
+    losses: Option<Arc<Losses>>,
+}
+
+/// What a token says, the same at every moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) id: Box<str>,
+    pub(crate) subject: Box<str>,
+    pub(crate) session: Option<Box<str>>,
+    pub(crate) grants: Box<[Grant]>,
+    pub(crate) expires_at: Option<UnixTime>,
+    pub(crate) proof: Proof,
 }
 
 /// By what the bearer showed who they are.
@@ -26,11 +38,12 @@ pub(crate) enum Proof {
     Secret,
 }
 
-impl VerifiedToken {
+impl Content {
     pub(crate) fn from_claims(claims: Claims, key: Arc<PublicKey>) -> Self {
         Self {
             id: claims.jti.into(),
             subject: claims.sub.into(),
+            session: claims.sid.map(Into::into),
             grants: claims.authorization_details.into(),
             expires_at: Some(claims.exp),
             proof: Proof::Signature { key, issued_at: claims.iat, not_before: claims.nbf },
@@ -41,49 +54,85 @@ impl VerifiedToken {
         Self {
             id: grant.id.into(),
             subject: grant.subject.into(),
+            session: None,
             grants: grant.grants.into(),
             expires_at: grant.expires_at,
             proof: Proof::Secret,
         }
     }
+}
+
+impl VerifiedToken {
+    pub(crate) const fn new(content: Arc<Content>, losses: Option<Arc<Losses>>) -> Self {
+        Self { content, losses }
+    }
 
     /// The token's `jti`, or the access token's id.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.id
+        &self.content.id
     }
 
     /// The account, as the authority names it.
     #[must_use]
     pub fn subject(&self) -> &str {
-        &self.subject
+        &self.content.subject
+    }
+
+    /// The sign-in that it came from, `sid`. `None` for an access token.
+    #[must_use]
+    pub fn session(&self) -> Option<&str> {
+        self.content.session.as_deref()
     }
 
     /// From when on it is refused. `None` for an access token that lives until it is revoked.
     #[must_use]
-    pub const fn expires_at(&self) -> Option<UnixTime> {
-        self.expires_at
+    pub fn expires_at(&self) -> Option<UnixTime> {
+        self.content.expires_at
     }
 
-    /// What it opens.
+    /// What it says that it opens. **What the account has lost since stands there too**: to authorize, ask [`Self::allows`] or
+    /// [`Self::allows_commit`].
     #[must_use]
-    pub const fn grants(&self) -> &[Grant] {
-        &self.grants
+    pub fn grants(&self) -> &[Grant] {
+        &self.content.grants
     }
 
-    /// Whether it allows `verb` on that ref: one of its grants covers both.
+    /// Whether the account lost something since the token was made, so that the token may allow less than it says.
+    #[must_use]
+    pub const fn is_diminished(&self) -> bool {
+        self.losses.is_some()
+    }
+
+    /// Whether it allows `verb` on that ref, whatever commit it has: one of its grants covers both, and the account has not lost
+    /// it. For a commit ask [`Self::allows_commit`], which knows grants that are for some commits only.
     #[must_use]
     pub fn allows(&self, verb: Verb, target: &RefName) -> bool {
-        self.grants.iter().any(|grant| grant.covers(verb, target))
+        self.content.grants.iter().any(|grant| grant.covers(verb, target)) && !self.lost(verb, target, None)
+    }
+
+    /// Whether it allows `verb` on that commit, which is one of that ref.
+    #[must_use]
+    pub fn allows_commit(&self, verb: Verb, target: &RefName, commit: CommitMade<'_>) -> bool {
+        self.content.grants.iter().any(|grant| grant.covers_commit(verb, target, commit))
+            && !self.lost(verb, target, Some(commit))
     }
 
     /// Whether it allows `verb` on any ref there may be: what is not one ref, such as a private index, asks this.
     #[must_use]
     pub fn allows_any(&self, verb: Verb) -> bool {
-        self.grants.iter().any(|grant| grant.covers_some(verb))
+        self.content.grants.iter().any(|grant| grant.covers_some(verb))
+            && !self.told().is_some_and(|(losses, issued_at)| losses.take_all(issued_at, verb))
     }
 
-    pub(crate) const fn proof(&self) -> &Proof {
-        &self.proof
+    fn lost(&self, verb: Verb, target: &RefName, commit: Option<CommitMade<'_>>) -> bool {
+        self.told().is_some_and(|(losses, issued_at)| losses.take(issued_at, verb, target, commit))
+    }
+
+    fn told(&self) -> Option<(&Losses, UnixTime)> {
+        match (self.losses.as_deref(), &self.content.proof) {
+            (Some(losses), Proof::Signature { issued_at, .. }) => Some((losses, *issued_at)),
+            _ => None,
+        }
     }
 }

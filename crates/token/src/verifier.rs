@@ -7,7 +7,8 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::key::{ALGORITHM, TOKEN_TYPE};
-use crate::verified::Proof;
+use crate::losses::Losses;
+use crate::verified::{Content, Proof};
 use crate::{
     AccessTable, Claims, KeySet, MAX_TOKEN_BYTES, Revocations, SecretHash, UnixTime, UnverifiedToken,
     VerifiedToken, VerifyError,
@@ -53,14 +54,14 @@ pub struct Verifier {
     keys: ArcSwap<KeySet>,
     access_tokens: ArcSwap<AccessTable>,
     revocations: ArcSwap<Revocations>,
-    cache: Cache<Box<str>, Arc<VerifiedToken>, ByLength>,
+    cache: Cache<Box<str>, Arc<Content>, ByLength>,
 }
 
 #[derive(Clone, Debug)]
 struct ByLength;
 
-impl Weighter<Box<str>, Arc<VerifiedToken>> for ByLength {
-    fn weight(&self, token: &Box<str>, _: &Arc<VerifiedToken>) -> u64 {
+impl Weighter<Box<str>, Arc<Content>> for ByLength {
+    fn weight(&self, token: &Box<str>, _: &Arc<Content>) -> u64 {
         1 + (token.len() / CACHE_ENTRY_BYTES) as u64
     }
 }
@@ -102,48 +103,45 @@ impl Verifier {
         self.access_tokens.store(Arc::new(table));
     }
 
-    /// From now on these are refused, also if they were verified before.
+    /// From now on these are refused, also if they were verified before, and tokens of accounts that lost something allow no
+    /// more than the account still holds.
     pub fn set_revocations(&self, revocations: Revocations) {
         self.revocations.store(Arc::new(revocations));
     }
 
     /// Checks a signed token (RFC 9068 section 4, RFC 8725 section 3).
     ///
-    /// A token that was verified before is not verified again and costs no allocation, but its times, its key
-    /// and the revocations are checked each time.
+    /// A token that was verified before is not verified again and costs no allocation, but its times, its key,
+    /// the revocations and the losses of its account are checked each time.
     ///
     /// # Errors
     /// The first thing that is wrong with it.
-    pub fn verify(&self, token: &str, now: UnixTime) -> Result<Arc<VerifiedToken>, VerifyError> {
+    pub fn verify(&self, token: &str, now: UnixTime) -> Result<VerifiedToken, VerifyError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(VerifyError::TooLong);
         }
         if let Some(known) = self.cache.get(token) {
-            self.check_still_good(&known, now)?;
-            return Ok(known);
+            let losses = self.check_still_good(&known, now)?;
+            return Ok(VerifiedToken::new(known, losses));
         }
-        let verified = Arc::new(self.verify_signature_and_claims(token)?);
-        self.check_still_good(&verified, now)?;
-        self.cache.insert(token.into(), Arc::clone(&verified));
-        Ok(verified)
+        let content = Arc::new(self.verify_signature_and_claims(token)?);
+        let losses = self.check_still_good(&content, now)?;
+        self.cache.insert(token.into(), Arc::clone(&content));
+        Ok(VerifiedToken::new(content, losses))
     }
 
     /// Checks the secret of an access token, as it comes as the password of HTTP Basic.
     ///
     /// # Errors
     /// [`VerifyError::UnknownSecret`], [`VerifyError::Expired`] or [`VerifyError::Revoked`].
-    pub fn verify_access_secret(
-        &self,
-        secret: &str,
-        now: UnixTime,
-    ) -> Result<Arc<VerifiedToken>, VerifyError> {
+    pub fn verify_access_secret(&self, secret: &str, now: UnixTime) -> Result<VerifiedToken, VerifyError> {
         if secret.len() > MAX_SECRET_BYTES {
             return Err(VerifyError::UnknownSecret);
         }
         let table = self.access_tokens.load();
         let known = table.find(&SecretHash::of(secret)).ok_or(VerifyError::UnknownSecret)?;
-        self.check_still_good(known, now)?;
-        Ok(Arc::clone(known))
+        let losses = self.check_still_good(known, now)?;
+        Ok(VerifiedToken::new(Arc::clone(known), losses))
     }
 
     /// How many verified tokens are remembered at the moment.
@@ -153,7 +151,7 @@ impl Verifier {
     }
 
     /// What does not depend on the moment.
-    fn verify_signature_and_claims(&self, token: &str) -> Result<VerifiedToken, VerifyError> {
+    fn verify_signature_and_claims(&self, token: &str) -> Result<Content, VerifyError> {
         let token = UnverifiedToken::parse(token)?;
         if !token.token_type().is_some_and(is_access_token_type) {
             return Err(VerifyError::Type);
@@ -180,14 +178,15 @@ impl Verifier {
         if claims.aud != self.config.audience {
             return Err(VerifyError::Audience);
         }
-        Ok(VerifiedToken::from_claims(claims, Arc::clone(key)))
+        Ok(Content::from_claims(claims, Arc::clone(key)))
     }
 
-    /// What depends on the moment: keys, times and revocations as they are now.
-    fn check_still_good(&self, token: &VerifiedToken, now: UnixTime) -> Result<(), VerifyError> {
+    /// What depends on the moment: keys, times and revocations as they are now. Gives what the account lost of it.
+    fn check_still_good(&self, token: &Content, now: UnixTime) -> Result<Option<Arc<Losses>>, VerifyError> {
         let leeway = i64::from(self.config.leeway_seconds);
         let revocations = self.revocations.load();
-        if let Proof::Signature { key, issued_at, not_before } = token.proof() {
+        let mut losses = None;
+        if let Proof::Signature { key, issued_at, not_before } = &token.proof {
             if !self.keys.load().holds(key) {
                 return Err(VerifyError::UnknownKey);
             }
@@ -197,18 +196,21 @@ impl Verifier {
             if let Some(from) = not_before.filter(|from| *from > now.plus_seconds(leeway)) {
                 return Err(VerifyError::NotYetValid { from });
             }
-            if revocations.holds_subject(token.subject(), *issued_at) {
+            if revocations.holds_subject(&token.subject, *issued_at)
+                || token.session.as_ref().is_some_and(|session| revocations.holds_session(session))
+            {
                 return Err(VerifyError::Revoked);
             }
+            losses = revocations.losses(&token.subject, *issued_at);
         }
-        if revocations.holds_id(token.id()) {
+        if revocations.holds_id(&token.id) {
             return Err(VerifyError::Revoked);
         }
         // The leeway is for two clocks; an access token's end is kept by this one alone.
-        let leeway = if matches!(token.proof(), Proof::Secret) { 0 } else { leeway };
-        match token.expires_at() {
+        let leeway = if matches!(token.proof, Proof::Secret) { 0 } else { leeway };
+        match token.expires_at {
             Some(at) if now >= at.plus_seconds(leeway) => Err(VerifyError::Expired { at }),
-            _ => Ok(()),
+            _ => Ok(losses),
         }
     }
 }

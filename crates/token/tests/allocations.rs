@@ -49,6 +49,7 @@ fn a_cached_token_and_an_access_secret_are_checked_without_any_allocation() {
         aud: "https://shop.example/repo/apps".into(),
         sub: "acc_ada".into(),
         client_id: "flatpass-authenticator".into(),
+        sid: Some("grt_1".into()),
         iat: now,
         exp: now.plus_seconds(3600),
         nbf: Some(now),
@@ -56,7 +57,13 @@ fn a_cached_token_and_an_access_secret_are_checked_without_any_allocation() {
         authorization_details: grants.clone(),
     };
     let gate = Verifier::new(VerifierConfig::new(&*claims.iss, &*claims.aud), KeySet::new().with(&key));
-    gate.set_revocations(Revocations::new().with_id("tok_2").with_subject("acc_mallory", now));
+    let lost = Grant::for_ids(&[Verb::Download], ["org.test.Other"]);
+    let revocations = Revocations::new()
+        .with_id("tok_2")
+        .with_session("grt_2")
+        .with_subject("acc_mallory", now)
+        .with_lost("acc_ada", now, lost);
+    gate.set_revocations(revocations);
     let secret = Secret::from("fpa_known".to_owned());
     let access =
         AccessGrant { id: "at_1".into(), subject: "acc_ada".into(), grants, expires_at: Some(claims.exp) };
@@ -70,7 +77,7 @@ fn a_cached_token_and_an_access_secret_are_checked_without_any_allocation() {
     let later = allocations(|| {
         for _ in 0..1000 {
             let verified = gate.verify(black_box(&token), now).expect("a good token");
-            assert!(verified.allows(Verb::Download, &target));
+            assert!(verified.is_diminished() && verified.allows(Verb::Download, &target));
             let verified =
                 gate.verify_access_secret(black_box(secret.expose()), now).expect("a known secret");
             assert!(verified.allows(Verb::Download, &target));

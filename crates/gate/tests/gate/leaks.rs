@@ -15,7 +15,7 @@ fn refs() -> Rules {
 }
 
 /// Everything that must not be had without a token for the paid app.
-fn guarded(shop: &Shop) -> Vec<String> {
+pub(crate) fn guarded(shop: &Shop) -> Vec<String> {
     let mut paths = vec![shop.commit(PAID), shop.commit(LOCALE)];
     paths.extend(shop.deltas_to(shop.rev(PAID)));
     let index = RepoPath::DeltaIndex { to: shop.rev(PAID) }.relative_path();
@@ -108,8 +108,13 @@ fn a_token_that_grants_nothing_for_this_opens_nothing() {
     let server = Server::start(&desk);
     let ids = || vec!["org.test.Paid".to_owned()];
     let any = || vec!["*".to_owned()];
-    let full =
-        Grant { actions: vec![Verb::Download], ids: ids(), prefixes: vec![], branches: any(), arches: any() };
+    let full = Grant {
+        actions: vec![Verb::Download],
+        ids: ids(),
+        branches: any(),
+        arches: any(),
+        ..Grant::default()
+    };
     let path = shop.commit(PAID);
     assert_eq!(server.get_as(&desk.bearer(std::slice::from_ref(&full)), &path).status, 200);
     for grants in [

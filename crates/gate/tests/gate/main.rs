@@ -5,5 +5,6 @@ mod http;
 mod lanes;
 mod leaks;
 mod private;
+mod rights;
 mod shop;
 mod wire;

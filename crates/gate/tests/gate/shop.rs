@@ -47,7 +47,7 @@ impl Shop {
         shop
     }
 
-    /// Exports one version. A negative token type leaves it unsaid.
+    /// Exports one version, made on that day of January 2027. A negative token type leaves it unsaid.
     pub(crate) fn export(&self, id: &str, token_type: i32, runtime: bool, version: u8) {
         let build = self.path("build").join(format!("{id}-{version}"));
         fs::create_dir_all(build.join("files/bin")).unwrap();
@@ -66,7 +66,8 @@ impl Shop {
         }
         let build = build.to_str().unwrap().to_owned();
         let token_type = format!("--token-type={token_type}");
-        let mut arguments = vec!["build-export", "--disable-sandbox"];
+        let made = format!("--timestamp=2027-01-{version:02}T00:00:00Z");
+        let mut arguments = vec!["build-export", "--disable-sandbox", &made];
         if !token_type.contains("=-") {
             arguments.push(&token_type);
         }
@@ -214,6 +215,11 @@ impl Desk {
         format!("Bearer {}", self.key.sign(&self.claims(grants)).unwrap())
     }
 
+    /// The moment at which that version was made.
+    pub(crate) fn made(version: u8) -> UnixTime {
+        UnixTime(1_798_761_600 + (i64::from(version) - 1) * 86_400)
+    }
+
     /// `Authorization` with a token for `download` of these ids.
     pub(crate) fn download(&self, ids: &[&str]) -> String {
         self.bearer(&[Grant::for_ids(&[Verb::Download], ids.iter().copied())])
@@ -225,6 +231,7 @@ impl Desk {
             aud: REPO_URL.to_owned(),
             sub: "acc_ann".to_owned(),
             client_id: "flatpass-authenticator".to_owned(),
+            sid: None,
             iat: self.clock.now().unix(),
             exp: self.clock.now().unix().plus_seconds(3600),
             nbf: None,

@@ -347,6 +347,7 @@ pub(super) fn sign(
         aud: view.url.clone(),
         sub: access.account_id.0.clone(),
         client_id: access.client_id.clone(),
+        sid: Some(access.grant_id.0.clone()),
         iat: now,
         exp: now.plus_seconds(app.config.tokens.ref_token_seconds),
         nbf: None,

@@ -222,12 +222,23 @@ fn opens(grant: &Grant) -> String {
         [any] if any == "*" => String::new(),
         _ => format!(", {name} {}", list(words)),
     };
+    let kinds = grant.kinds.as_ref().map(|kinds| {
+        let words: Vec<_> = kinds.iter().map(|kind| kind.as_str().to_owned()).collect();
+        format!(", only {}", if words.is_empty() { "refs of no kind".to_owned() } else { list(&words) })
+    });
+    let commits = grant.commits.as_ref().map(|commits| match commits.as_slice() {
+        [] => ", no commit at all".to_owned(),
+        commits => format!(", only the commits {}", list(commits)),
+    });
+    let until = grant.made_until.map(|until| format!(", only commits made until {until}"));
+    let limits: String = [kinds, commits, until].into_iter().flatten().collect();
     format!(
-        "{}: {}{}{}",
+        "{}: {}{}{}{}",
         verbs.join(", "),
         list(&what),
         narrowed("branch", &grant.branches),
-        narrowed("arch", &grant.arches)
+        narrowed("arch", &grant.arches),
+        clean(&limits),
     )
 }
 

@@ -115,6 +115,7 @@ impl Shop {
             iss: "https://shop.example".into(),
             aud: audience.into(),
             sub: "acc_test".into(),
+            sid: None,
             client_id: "flatpass-authenticator".into(),
             iat: now.plus_seconds(seconds.min(0) - 10),
             exp: now.plus_seconds(seconds),

@@ -56,7 +56,7 @@ async fn an_entitlement_covers_its_app_its_verbs_its_repo_and_its_time_and_no_mo
 }
 
 /// What a gate would make of the repo's access tokens for this secret.
-async fn verified(store: &Store, secret: &str, now: UnixTime) -> Option<std::sync::Arc<VerifiedToken>> {
+async fn verified(store: &Store, secret: &str, now: UnixTime) -> Option<VerifiedToken> {
     let verifier = Verifier::new(
         VerifierConfig::new("https://shop.example/", "https://shop.example/repo/apps"),
         KeySet::new(),

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use flatpass_token::{Claims, KeySet, Revocations, UnixTime, Verifier, VerifierConfig, VerifyError};
 
 use crate::shop::{AUDIENCE, ISSUER, NOW, claims, key, token, verifier};
@@ -7,7 +5,7 @@ use crate::shop::{AUDIENCE, ISSUER, NOW, claims, key, token, verifier};
 /// The same token object comes back only when nothing was verified anew.
 fn is_cached(verifier: &Verifier, token: &str) -> bool {
     let first = verifier.verify(token, NOW).expect("a good token");
-    Arc::ptr_eq(&first, &verifier.verify(token, NOW).expect("a good token"))
+    std::ptr::eq(first.id(), verifier.verify(token, NOW).expect("a good token").id())
 }
 
 #[test]
@@ -98,7 +96,7 @@ fn a_flood_of_invented_tokens_throws_no_good_one_out_of_the_cache() {
     }
     assert_eq!(gate.cached_tokens(), good.len());
     for (token, known) in good.iter().zip(&before) {
-        assert!(Arc::ptr_eq(known, &gate.verify(token, NOW).expect("a good token")));
+        assert!(std::ptr::eq(known.id(), gate.verify(token, NOW).expect("a good token").id()));
     }
 }
 

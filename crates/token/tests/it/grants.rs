@@ -1,6 +1,6 @@
 use std::cell::Cell;
 
-use flatpass_token::{Grant, KeySet, RefName, SigningKey, Verb, Verifier};
+use flatpass_token::{Grant, KeySet, RefKind, RefName, SigningKey, Verb, Verifier};
 use proptest::prelude::*;
 
 use crate::shop::{NOW, claims, key, target, verifier};
@@ -50,7 +50,9 @@ fn a_grant_that_lacks_any_list_allows_nothing_at_all() {
         Grant { actions: vec![], ..full.clone() },
         Grant { prefixes: vec![], ..full.clone() },
         Grant { branches: vec![], ..full.clone() },
-        Grant { arches: vec![], ..full },
+        Grant { arches: vec![], ..full.clone() },
+        Grant { kinds: Some(vec![]), ..full.clone() },
+        Grant { commits: Some(vec![]), ..full },
     ];
     for grant in lacking {
         assert!(!grant.covers_some(Verb::List), "{grant:?}");
@@ -89,13 +91,16 @@ fn grants() -> impl Strategy<Value = Grant> {
         list(prop_oneof![ids(), prop::sample::select(prefixes.to_vec()).prop_map(str::to_owned)]),
         words(&["stable", "beta", "*", "", "sta*"]),
         words(&["x86_64", "aarch64", "*", ""]),
+        prop::option::weighted(0.3, list(prop::sample::select(vec![RefKind::App, RefKind::Runtime]))),
     )
-        .prop_map(|(actions, ids, prefixes, branches, arches)| Grant {
+        .prop_map(|(actions, ids, prefixes, branches, arches, kinds)| Grant {
             actions,
             ids,
             prefixes,
             branches,
             arches,
+            kinds,
+            ..Grant::default()
         })
 }
 
@@ -107,16 +112,13 @@ fn opens(grant: &Grant, verb: Verb, name: &RefName) -> bool {
     let by_prefix = grant.prefixes.iter().any(|prefix| prefix == "*" || id.starts_with(&elements(prefix)));
     let one_of = |list: &[String], value: &str| list.iter().any(|item| [value, "*"].contains(&item.as_str()));
     grant.actions.contains(&verb)
+        && grant.kinds.as_ref().is_none_or(|kinds| kinds.contains(&name.kind()))
         && (by_id || by_prefix)
         && one_of(&grant.branches, name.branch())
         && one_of(&grant.arches, name.arch())
 }
 
-fn signed(
-    key: &SigningKey,
-    gate: &Verifier,
-    grants: Vec<Grant>,
-) -> std::sync::Arc<flatpass_token::VerifiedToken> {
+fn signed(key: &SigningKey, gate: &Verifier, grants: Vec<Grant>) -> flatpass_token::VerifiedToken {
     let token = key.sign(&claims("tok_1", grants)).expect("a token");
     gate.verify(&token, NOW).expect("a good token")
 }

@@ -5,6 +5,7 @@ mod arbitrary_bytes;
 mod cache;
 mod grants;
 mod keys;
+mod losses;
 mod ref_names;
 mod rotation;
 mod secrets;

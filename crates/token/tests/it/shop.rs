@@ -21,6 +21,7 @@ pub(crate) fn claims(jti: &str, grants: Vec<Grant>) -> Claims {
         aud: AUDIENCE.into(),
         sub: "acc_ada".into(),
         client_id: "flatpass-authenticator".into(),
+        sid: None,
         iat: NOW,
         exp: NOW.plus_seconds(3600),
         nbf: None,

@@ -247,6 +247,27 @@ pub(crate) fn bad_claims(to: &mut Vectors) {
     for (name, claim) in [("sub-empty", "sub"), ("client-id-empty", "client_id"), ("jti-empty", "jti")] {
         to.add(name, "a required claim is empty", "Claims", with_claims(json!({ claim: "" })));
     }
+    for (name, member) in [
+        ("details-commits-null", "commits"),
+        ("details-made-until-null", "made_until"),
+        ("details-kinds-null", "kinds"),
+    ] {
+        let token = with_claims_text(r#""branches""#, &format!(r#""{member}":null,"branches""#));
+        to.add(name, "a limit that is null limits nothing: it is refused", "Claims", token);
+    }
+    to.add(
+        "details-commits-string",
+        "commits is a text",
+        "Claims",
+        with_grants(json!([grant(json!({"commits": "*"}))])),
+    );
+    to.add(
+        "details-made-until-text",
+        "a moment as a text",
+        "Claims",
+        with_grants(json!([grant(json!({"made_until": "1800000000"}))])),
+    );
+    to.add("sid-empty", "a device without a name", "Claims", with_claims(json!({"sid": ""})));
     to.add("details-object", "the details are not a list", "Claims", with_grants(grant(json!({}))));
     to.add(
         "details-no-type",

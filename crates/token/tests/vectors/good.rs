@@ -128,6 +128,66 @@ pub(crate) fn good_ones(to: &mut Vectors) {
     );
 }
 
+/// Limits within a grant: some commits, some kinds.
+pub(crate) fn limited_ones(to: &mut Vectors) {
+    let (one, other) = ("c1".repeat(32), "d2".repeat(32));
+    let of = |commit: &str, at: i64| format!("download {PAID} {commit} {at}");
+    let paid = format!("download {PAID}");
+    to.good(
+        "good-session",
+        "it names the device that it came from",
+        with_claims(json!({"sid": "grt_1"})),
+        &[&paid, &of(&one, NOW)],
+        &[],
+    );
+    to.good(
+        "good-commits",
+        "only that commit, so not the ref whatever it has",
+        with_grants(json!([grant(json!({"commits": [one]}))])),
+        &[&of(&one, NOW)],
+        &[
+            &paid,
+            &of(&other, NOW),
+            &of(&one, NOW).replace("download", "upgrade"),
+            &of(&one, NOW).replace("Paid", "Other"),
+        ],
+    );
+    to.good(
+        "good-made-until",
+        "only commits that were made by then",
+        with_grants(json!([grant(json!({"made_until": NOW - 100}))])),
+        &[&of(&one, NOW - 100), &of(&other, NOW - 101)],
+        &[&paid, &of(&one, NOW - 99), &of(&one, i64::MAX)],
+    );
+    to.good(
+        "good-commits-made-until",
+        "both limits count",
+        with_grants(json!([grant(json!({"made_until": NOW, "commits": [one]}))])),
+        &[&of(&one, NOW)],
+        &[&of(&one, NOW + 1), &of(&other, NOW)],
+    );
+    to.good(
+        "good-kinds",
+        "an app and not the runtime of the same id",
+        with_grants(json!([grant(json!({"kinds": ["app"]}))])),
+        &[&paid],
+        &["download runtime/org.test.Paid/x86_64/stable"],
+    );
+    let any = of(&one, NOW);
+    let mut none = |name, about: &str, changes| {
+        let token = with_grants(json!([grant(changes)]));
+        to.good(name, about, token, &[], &[paid.as_str(), any.as_str()]);
+    };
+    none("empty-commits", "an empty list of commits", json!({"commits": []}));
+    none("empty-kinds", "an empty list of kinds", json!({"kinds": []}));
+    none("empty-kinds-unknown", "a kind that nobody knows", json!({"kinds": ["font"]}));
+    none(
+        "empty-commits-other-spelling",
+        "commits are written in lower-case hex, whole, and there is no * for them",
+        json!({"commits": [one.to_uppercase(), one[1..], format!("{one}00"), "*", "", "c".repeat(64)]}),
+    );
+}
+
 pub(crate) fn grants_that_open_nothing(to: &mut Vectors) {
     let nothing = [
         "download app/org.test.Paid/x86_64/stable",

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use flatpass_token::{KeySet, RefName, UnixTime, Verb, Verifier, VerifierConfig};
+use flatpass_token::{CommitMade, KeySet, RefName, UnixTime, Verb, VerifiedToken, Verifier, VerifierConfig};
 use serde::{Deserialize, Serialize};
 
 /// One vector, as it is stored.
@@ -25,10 +25,10 @@ struct Vector {
     now: i64,
     /// `ok`, or the name of the error.
     expect: String,
-    /// `VERB REF` that it allows.
+    /// `VERB REF` that it allows, or `VERB REF COMMIT SECONDS` with when the commit was made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     allows: Vec<String>,
-    /// `VERB REF` that it does not.
+    /// The same, that it does not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     forbids: Vec<String>,
     token: String,
@@ -38,6 +38,7 @@ struct Vector {
 fn all() -> Vec<(&'static str, Vector)> {
     let mut vectors = maker::Vectors(Vec::new());
     good::good_ones(&mut vectors);
+    good::limited_ones(&mut vectors);
     good::grants_that_open_nothing(&mut vectors);
     bad::bad_headers(&mut vectors);
     bad::bad_signatures(&mut vectors);
@@ -86,6 +87,19 @@ fn write_all() {
     write("keys", serde_json::to_string_pretty(&keys).expect("JSON"));
 }
 
+/// What the token says to `VERB REF` or `VERB REF COMMIT SECONDS`.
+fn allows(token: &VerifiedToken, item: &str) -> bool {
+    let words: Vec<_> = item.split(' ').collect();
+    let verb: Verb = words[0].parse().expect("a verb");
+    let target = RefName::parse(words[1]).expect("a ref");
+    let [commit, seconds] = words[2..] else { return token.allows(verb, &target) };
+    let bytes: Vec<u8> =
+        (0..32).map(|n| u8::from_str_radix(&commit[2 * n..2 * n + 2], 16).expect("hex")).collect();
+    let checksum = bytes.try_into().expect("32 bytes");
+    let at = UnixTime(seconds.parse().expect("seconds"));
+    token.allows_commit(verb, &target, CommitMade { checksum: &checksum, at })
+}
+
 #[test]
 fn every_stored_token_is_judged_as_its_vector_says() {
     let (vectors, keys) = stored();
@@ -107,10 +121,7 @@ fn every_stored_token_is_judged_as_its_vector_says() {
             let Ok(verified) = outcome else { continue };
             for (list, expected) in [(&vector.allows, true), (&vector.forbids, false)] {
                 for item in list {
-                    let (verb, target) = item.split_once(' ').expect("VERB REF");
-                    let verb: Verb = verb.parse().expect("a verb");
-                    let target = RefName::parse(target).expect("a ref");
-                    if verified.allows(verb, &target) != expected {
+                    if allows(&verified, item) != expected {
                         wrong.push(format!("{name} ({round}): allows {item} is not {expected}"));
                     }
                 }
