@@ -170,7 +170,7 @@ impl RepoView {
         match self.repo.policy {
             RepoPolicy::Open => true,
             RepoPolicy::Private => false,
-            RepoPolicy::Refs => self.is_free(name, token_type),
+            RepoPolicy::Refs | RepoPolicy::Objects => self.is_free(name, token_type),
         }
     }
 }
@@ -315,7 +315,8 @@ fn gate_config(config: &Config, repo: &Repo, offers: &BTreeMap<String, StoredOff
     let policy = match repo.policy {
         RepoPolicy::Open => Policy::Open,
         RepoPolicy::Refs => Policy::Refs,
-        RepoPolicy::Private => Policy::Private,
+        // Until the gate has a policy of its own for it: refuse more, not less.
+        RepoPolicy::Objects | RepoPolicy::Private => Policy::Private,
     };
     GateConfig {
         name: repo.name.clone(),

@@ -2,21 +2,22 @@
 
 use std::collections::HashMap;
 
-use flatpass_token::{AccessGrant, Grant, SecretHash, UnixTime, Verb};
+use flatpass_token::{AccessGrant, Grant, SecretHash, UnixTime};
 use sqlx::Row as _;
 
 use crate::access_tokens::OLD;
 use crate::apps::{AppPattern, extension_prefix, owner_of};
-use crate::entitlements::{Entitlement, in_force_in_repo};
+use crate::entitlements::{Entitlement, in_force_for_tokens};
 use crate::{Store, StoreError, optional_time};
 
 /// The extensions that flatpak-builder makes of an app.
 const EXTENSIONS: [&str; 3] = ["Locale", "Debug", "Sources"];
 
 impl Store {
-    /// Each access token of the repo in force now, by the hash of its secret: the right to list the repo, and what its account
-    /// is entitled to: apps with their `.Locale`, `.Debug` and `.Sources` (other extensions want a ref token). It is a picture of this moment: entitlements that begin or end later are in the next one, so take one
-    /// now and then (each minute) besides whenever [`Store::change_counter`] rises.
+    /// Each access token of the repo in force now, by the hash of its secret: what its account may do there now, itself, through
+    /// its groups and by plans; apps with their `.Locale`, `.Debug` and `.Sources` (other extensions want a ref token). Who may
+    /// do nothing in the repo has a token that opens nothing. It is a picture of this moment: entitlements that begin or end
+    /// later are in the next one, so take one now and then (each minute) besides whenever [`Store::change_counter`] rises.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -44,14 +45,13 @@ impl Store {
         let offers = self.offers(repo).await?;
         let offered: Vec<&str> = offers.iter().map(|offer| offer.app_id.as_str()).collect();
         let mut by_account: HashMap<String, Vec<Entitlement>> = HashMap::new();
-        for entitlement in in_force_in_repo(self.read(), repo, now).await? {
-            by_account.entry(entitlement.account_id.0.clone()).or_default().push(entitlement);
+        for (account_id, entitlement) in in_force_for_tokens(self.read(), repo, now).await? {
+            by_account.entry(account_id.0).or_default().push(entitlement);
         }
         let grant = |row: &crate::backend::Row| {
             let subject: String = row.try_get("account_id")?;
             let has = by_account.get(&subject).map(Vec::as_slice).unwrap_or_default();
-            let mut grants = vec![Grant::for_everything(&[Verb::List])];
-            grants.extend(has.iter().map(|entitlement| grant_of(entitlement, &offered)));
+            let grants = has.iter().map(|entitlement| grant_of(entitlement, &offered)).collect();
             let hash = row
                 .try_get::<String, _>("secret_hash")?
                 .parse()
@@ -67,7 +67,7 @@ impl Store {
 /// other apps the repo has below it, offered or not, is not known here, and none of them may be opened by accident.
 fn grant_of(entitlement: &Entitlement, offered: &[&str]) -> Grant {
     let verbs = &entitlement.verbs;
-    match &entitlement.app {
+    let mut grant = match &entitlement.app {
         AppPattern::All => Grant::for_everything(verbs),
         AppPattern::Below(prefix) => {
             Grant { prefixes: vec![prefix.clone()], ..Grant::for_ids(verbs, Vec::<String>::new()) }
@@ -78,5 +78,9 @@ fn grant_of(entitlement: &Entitlement, offered: &[&str]) -> Grant {
             let own = extensions.into_iter().filter(|id| owner(id) == Some(app.as_str()));
             Grant::for_ids(verbs, own.chain([app.clone()]))
         }
+    };
+    if let Some(branch) = &entitlement.branch {
+        grant.branches = vec![branch.clone()];
     }
+    grant
 }

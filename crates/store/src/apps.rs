@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use flatpass_token::RefName;
+
 /// What an entitlement is for: one app, all apps below a prefix, or all apps of the repo.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AppPattern {
@@ -67,6 +69,11 @@ impl serde::Serialize for AppPattern {
 /// `_` and `-` and not beginning with a digit, at most 255 characters in all.
 pub fn is_app_id(text: &str) -> bool {
     has_elements(text, 3)
+}
+
+/// Whether `text` is a branch as Flatpak takes it, such as `stable` or `24.08`.
+pub fn is_branch(text: &str) -> bool {
+    RefName::parse(&format!("app/a.b.C/x86_64/{text}")).is_ok()
 }
 
 fn has_elements(text: &str, least: usize) -> bool {

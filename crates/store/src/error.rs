@@ -35,6 +35,26 @@ pub enum StoreError {
         "\"{0}\" is not a robot's name: use 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit"
     )]
     RobotName(String),
+    /// No group of this name or id.
+    #[error("there is no group \"{0}\"")]
+    NoGroup(String),
+    /// A group of this name exists.
+    #[error("there is already a group named \"{0}\"")]
+    GroupExists(String),
+    /// No plan of this name.
+    #[error("there is no plan named \"{0}\"")]
+    NoPlan(String),
+    /// A plan of this name exists.
+    #[error("there is already a plan named \"{0}\"")]
+    PlanExists(String),
+    /// Not a name of a group or plan.
+    #[error(
+        "\"{0}\" is not a name: use 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit"
+    )]
+    Name(String),
+    /// Not a branch.
+    #[error("\"{0}\" is not a branch, such as stable or 24.08")]
+    Branch(String),
     /// The order or code that an entitlement should come from gave one before.
     #[error("this code was redeemed before")]
     SourceUsed,

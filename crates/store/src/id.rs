@@ -62,6 +62,14 @@ ids! {
     AccessTokenId = "tok_";
     /// An entitlement: `ent_…`.
     EntitlementId = "ent_";
+    /// A group of accounts: `grp_…`.
+    GroupId = "grp_";
+    /// The time that one account is in one group: `mem_…`.
+    MembershipId = "mem_";
+    /// A plan: `pln_…`.
+    PlanId = "pln_";
+    /// An item of a plan: `itm_…`.
+    PlanItemId = "itm_";
     /// An order: `ord_…`.
     OrderId = "ord_";
 }

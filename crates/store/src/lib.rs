@@ -26,6 +26,7 @@ mod apps;
 mod backend;
 mod entitlements;
 mod error;
+mod groups;
 mod id;
 mod keys;
 mod money;
@@ -33,6 +34,7 @@ mod oauth;
 mod offers;
 mod orders;
 mod password;
+mod plans;
 mod prune;
 mod repos;
 mod robots;
@@ -48,10 +50,15 @@ use sqlx::Row as _;
 
 pub use crate::access_tokens::{AccessToken, AccessTokenUse};
 pub use crate::accounts::{Account, EmailError, NewAccount, PasswordError};
-pub use crate::apps::{AppPattern, AppPatternError, is_app_id, owner_of};
-pub use crate::entitlements::{Entitlement, NewEntitlement, Source, SourceKind};
+pub use crate::apps::{AppPattern, AppPatternError, is_app_id, is_branch, owner_of};
+pub use crate::entitlements::{Entitlement, Held, Holder, Lost, NewEntitlement, Source, SourceKind, What};
 pub use crate::error::StoreError;
-pub use crate::id::{AccessTokenId, AccountId, EntitlementId, GrantId, OrderId, SessionId};
+pub use crate::groups::members::{How, Member, MemberError, Membership};
+pub use crate::groups::{Group, Role, RoleError};
+pub use crate::id::{
+    AccessTokenId, AccountId, EntitlementId, GrantId, GroupId, MembershipId, OrderId, PlanId, PlanItemId,
+    SessionId,
+};
 pub use crate::keys::{KeyPhase, StoredKey};
 pub use crate::money::{Money, MoneyError};
 pub use crate::oauth::codes::{CodeError, NewCode};
@@ -61,6 +68,7 @@ pub use crate::oauth::tokens::{AccessInfo, RefreshError, TokenPair};
 pub use crate::offers::{Offer, StoredOffer};
 pub use crate::orders::{Order, OrderError, OrderState, PaymentOutcome};
 pub use crate::password::PasswordCost;
+pub use crate::plans::{NewPlanItem, Plan, PlanItem};
 pub use crate::prune::Pruned;
 pub use crate::repos::{NewRepo, Repo, RepoPolicy};
 pub use crate::robots::{RobotAccess, RobotSecret};
@@ -159,8 +167,8 @@ impl Store {
         self.inner.backend.close().await;
     }
 
-    /// A number that rises with each change of what gates or token issuers must know: repos, offers, entitlements, access
-    /// tokens, signing keys, disabled accounts. It costs one indexed read, sees the changes of other processes, and does not
+    /// A number that rises with each change of what gates or token issuers must know: repos, offers, entitlements, groups
+    /// and their members, plans, access tokens, signing keys, disabled accounts. It costs one indexed read, sees the changes of other processes, and does not
     /// move with sign-ins or refreshes. Entitlements and keys also begin and end with time alone: reload now and then anyway.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use sqlx::Row as _;
 
 use crate::apps::AppPattern;
 use crate::backend::{Connection, Row, Transaction};
-use crate::entitlements::{self, NewEntitlement, Source, SourceKind};
+use crate::entitlements::{self, Holder, NewEntitlement, Source, SourceKind, What};
 use crate::money::Money;
 use crate::{AccountId, OrderId, Random, Store, StoreError, offers, time};
 
@@ -204,8 +204,8 @@ impl Store {
             .await?
             .ok_or(OrderError::NoAccount)?;
         let offer = offers::find(&mut transaction, repo, app_id).await?.ok_or(OrderError::NotForSale)?;
-        let has = entitlements::in_force(&mut *transaction, account_id, repo, now).await?;
-        if has.iter().any(|entitlement| entitlement.allows(app_id, Verb::Download)) {
+        let has = entitlements::in_force(&mut *transaction, account_id, Some(repo), now).await?;
+        if has.iter().any(|entitlement| entitlement.allows_all_of(app_id, Verb::Download)) {
             return Err(OrderError::AlreadyOwned);
         }
         let pending = sqlx::query(
@@ -408,14 +408,18 @@ async fn pay(
     .execute(&mut **transaction)
     .await?;
     let new = NewEntitlement {
-        account_id: order.account_id.clone(),
-        repo: order.repo.clone(),
-        app: AppPattern::App(order.app_id.clone()),
-        verbs: vec![Verb::Download, Verb::Upgrade],
+        holder: Holder::Account(order.account_id.clone()),
+        what: What::Apps {
+            repo: order.repo.clone(),
+            app: AppPattern::App(order.app_id.clone()),
+            branch: None,
+        },
+        verbs: NewEntitlement::USUAL.to_vec(),
         starts_at: now,
         ends_at: None,
+        upgrades_until: None,
         source: Source { kind: SourceKind::Order, id: order.id.0.clone() },
     };
-    entitlements::insert(transaction, &new, now, rng).await?;
+    entitlements::insert(transaction, new, now, rng).await?;
     Ok(OrderState::Paid)
 }

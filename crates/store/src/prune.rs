@@ -9,7 +9,7 @@ use crate::{Store, StoreError};
 pub struct Pruned {
     /// Expired browser sessions.
     pub sessions: u64,
-    /// Authorization codes that expired a day ago or more.
+    /// Authorization codes that expired two days ago or more.
     pub codes: u64,
     /// Codes of devices without a browser that expired a day ago or more.
     pub device_codes: u64,
@@ -23,8 +23,9 @@ pub struct Pruned {
     pub keys: u64,
 }
 
-/// Ended codes and devices are kept for a day, so that a late second use is still recognised and logged as one.
-const KEPT_SECONDS: i64 = 24 * 60 * 60;
+/// Ended codes and devices are kept for two days, so that a late second use is still recognised and logged as one, and so that
+/// the tokens of a device that was signed out are refused as long as one may live (a day).
+const KEPT_SECONDS: i64 = 2 * 24 * 60 * 60;
 
 impl Store {
     /// Deletes what has ended: sessions, codes, tokens, devices and keys. Never orders, events, entitlements or accounts.

@@ -18,16 +18,19 @@ pub enum RepoPolicy {
     Open,
     /// Commits and deltas need a token where the token type or an offer says so.
     Refs,
+    /// Commits, deltas and every object need a token where the token type or an offer says so; the list is public.
+    Objects,
     /// Everything needs a token.
     Private,
 }
 
 impl RepoPolicy {
-    /// `open`, `refs` or `private`.
+    /// `open`, `refs`, `objects` or `private`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::Refs => "refs",
+            Self::Objects => "objects",
             Self::Private => "private",
         }
     }
@@ -41,7 +44,7 @@ impl fmt::Display for RepoPolicy {
 
 /// Not the name of a policy.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a policy is one of: open, refs, private")]
+#[error("a policy is one of: open, refs, objects, private")]
 pub struct RepoPolicyError;
 
 impl FromStr for RepoPolicy {
@@ -51,6 +54,7 @@ impl FromStr for RepoPolicy {
         match text {
             "open" => Ok(Self::Open),
             "refs" => Ok(Self::Refs),
+            "objects" => Ok(Self::Objects),
             "private" => Ok(Self::Private),
             _ => Err(RepoPolicyError),
         }
@@ -90,7 +94,7 @@ pub struct Repo {
 }
 
 /// The rule for names that stand in URLs and commands.
-pub(crate) fn is_repo_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
         && name
@@ -130,7 +134,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::RepoName`], [`StoreError::RepoExists`]; [`StoreError::Corrupt`] for a path that is not UTF-8.
     pub async fn add_repo(&self, new: NewRepo, now: UnixTime) -> Result<Repo, StoreError> {
-        if !is_repo_name(&new.name) {
+        if !is_name(&new.name) {
             return Err(StoreError::RepoName(new.name));
         }
         let path = new.path.to_str().ok_or(StoreError::Corrupt("repos.path"))?;

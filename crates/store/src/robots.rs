@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use crate::accounts::account;
 use crate::backend::Row;
 use crate::oauth::devices::{self, NewDevice};
-use crate::repos::is_repo_name;
+use crate::repos::is_name;
 use crate::secret::{hash_of, prefix};
 use crate::{Account, AccountId, GrantId, Random, Store, StoreError, shortened, time};
 
@@ -71,7 +71,7 @@ impl Store {
         now: UnixTime,
         rng: Random<'_>,
     ) -> Result<Account, StoreError> {
-        if !is_repo_name(name) {
+        if !is_name(name) {
             return Err(StoreError::RobotName(name.to_owned()));
         }
         let mut transaction = self.begin().await?;

@@ -230,7 +230,7 @@ fn sort<'a>(
                 .into_iter()
                 .flatten()
                 .all(|token_type| is_for_everybody(view, &name, owner, token_type));
-        let verbs = verbs(visitor, owner, free);
+        let verbs = verbs(visitor, owner, name.branch(), free);
         if !refused && view.is_open(&name, token_type) {
             sorted.open.push(asked);
         } else if verbs.contains(&Verb::Download) {
@@ -248,7 +248,7 @@ fn is_for_everybody(view: &RepoView, name: &RefName, owner: &str, token_type: i3
 }
 
 /// What the visitor may do with a ref.
-fn verbs(visitor: &Visitor, owner: &str, free: bool) -> Vec<Verb> {
+fn verbs(visitor: &Visitor, owner: &str, branch: &str, free: bool) -> Vec<Verb> {
     const BOTH: [Verb; 2] = [Verb::Download, Verb::Upgrade];
     if !visitor.signed_in {
         return Vec::new();
@@ -256,7 +256,7 @@ fn verbs(visitor: &Visitor, owner: &str, free: bool) -> Vec<Verb> {
     if free {
         return BOTH.to_vec();
     }
-    let allowed = |verb: &Verb| visitor.entitlements.iter().any(|one| one.allows(owner, *verb));
+    let allowed = |verb: &Verb| visitor.entitlements.iter().any(|one| one.allows(owner, branch, *verb));
     BOTH.into_iter().filter(allowed).collect()
 }
 

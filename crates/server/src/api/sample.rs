@@ -165,7 +165,7 @@ async fn standing<'a>(
         // An app that is offered and not published has no refs: then nothing says that it is free.
         let mut refs = refs_of(view, owner).peekable();
         let free = refs.peek().is_some() && refs.all(|(name, listed)| view.is_free(&name, listed.token_type));
-        if free || entitlements.iter().any(|one| one.allows(owner, Verb::Download)) {
+        if free || entitlements.iter().any(|one| one.allows_all_of(owner, Verb::Download)) {
             return Ok(Standing::Has(view, owner));
         }
         if view.offers.contains_key(owner) && matches!(found, Standing::Unknown) {

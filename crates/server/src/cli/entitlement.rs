@@ -1,8 +1,8 @@
 //! `flatpass grant` and `flatpass revoke`.
 
 use clap::Args;
-use flatpass_store::{AppPattern, Entitlement, NewEntitlement, Source, SourceKind, StoreError};
-use flatpass_token::{UnixTime, Verb};
+use flatpass_store::{AppPattern, Held, Holder, NewEntitlement, Source, SourceKind, StoreError, What};
+use flatpass_token::UnixTime;
 use serde_json::json;
 
 use super::failure::Failure;
@@ -48,20 +48,21 @@ pub(super) async fn grant(shop: &Shop, grant: Grant) -> Result<Answer, Failure> 
     must_be_ahead(grant.until, shop.now)?;
     let account = shop.account(&grant.email).await?;
     let stored = shop.store.repo(&grant.repo).await?.ok_or_else(|| StoreError::NoRepo(grant.repo.clone()))?;
-    let has = shop.store.entitlements(&account.id, Some(&grant.repo), shop.now).await?;
-    let same = |one: &&Entitlement| {
-        one.source.kind == SourceKind::Grant && one.app == grant.app_id && one.ends_at == grant.until
-    };
+    let holder = Holder::Account(account.id);
+    let what = What::Apps { repo: grant.repo.clone(), app: grant.app_id.clone(), branch: None };
+    let has = shop.store.held_by(&holder, shop.now).await?;
+    let same =
+        |one: &&Held| one.source.kind == SourceKind::Grant && one.what == what && one.ends_at == grant.until;
     let given = match has.iter().find(same) {
         Some(same) => same.clone(),
         None => {
             let new = NewEntitlement {
-                account_id: account.id,
-                repo: grant.repo.clone(),
-                app: grant.app_id.clone(),
-                verbs: vec![Verb::Download, Verb::Upgrade],
+                holder,
+                what,
+                verbs: NewEntitlement::USUAL.to_vec(),
                 starts_at: shop.now,
                 ends_at: grant.until,
+                upgrades_until: None,
                 source: Source { kind: SourceKind::Grant, id: "flatpass grant".to_owned() },
             };
             shop.store.grant(new, shop.now, &mut system_rng()).await?
@@ -70,12 +71,12 @@ pub(super) async fn grant(shop: &Shop, grant: Grant) -> Result<Answer, Failure> 
     let mut text = format!(
         "{} may download and upgrade {} from {}, until {}.",
         account.email,
-        given.app,
-        given.repo,
+        grant.app_id,
+        grant.repo,
         shown(given.ends_at, "it is revoked")
     );
-    if repo::has_app(&stored, &given.app) == Some(false) {
-        text.push_str(&format!("\nNote: {} has no ref of this id now. Is it spelled right?", given.repo));
+    if repo::has_app(&stored, &grant.app_id) == Some(false) {
+        text.push_str(&format!("\nNote: {} has no ref of this id now. Is it spelled right?", grant.repo));
     }
     Ok(Answer::new(text, json!(given)))
 }
@@ -83,15 +84,19 @@ pub(super) async fn grant(shop: &Shop, grant: Grant) -> Result<Answer, Failure> 
 /// Takes the right away.
 pub(super) async fn revoke(shop: &Shop, revoke: Revoke) -> Result<Answer, Failure> {
     let account = shop.account(&revoke.email).await?;
-    let has = shop.store.entitlements(&account.id, Some(&revoke.repo), shop.now).await?;
+    let has = shop.store.held_by(&Holder::Account(account.id.clone()), shop.now).await?;
+    let in_repo = |one: &Held| match &one.what {
+        What::Apps { repo, app, .. } if *repo == revoke.repo => Some(app.clone()),
+        _ => None,
+    };
     let mut ended = Vec::new();
-    for one in has.iter().filter(|one| one.app == revoke.app_id) {
+    for one in has.iter().filter(|one| in_repo(one).as_ref() == Some(&revoke.app_id)) {
         if shop.store.revoke_entitlement(&one.id, shop.now).await? {
             ended.push(one);
         }
     }
     if ended.is_empty() {
-        let others: Vec<_> = has.iter().map(|one| quoted(&one.app.to_string())).collect();
+        let others: Vec<_> = has.iter().filter_map(in_repo).map(|app| quoted(&app.to_string())).collect();
         let next = if others.is_empty() {
             format!("it has no rights in {}", revoke.repo)
         } else {

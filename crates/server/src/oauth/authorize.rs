@@ -188,7 +188,8 @@ impl Detail {
             }
             for name in detail.refs.iter().filter_map(|name| RefName::parse(name).ok()) {
                 let Some(offer) = view.offers.get(view.owner(&name)) else { continue };
-                let owned = entitlements.iter().any(|one| one.allows(&offer.app_id, Verb::Download));
+                let owned =
+                    entitlements.iter().any(|one| one.allows(&offer.app_id, name.branch(), Verb::Download));
                 if !owned && !offers.contains(offer) {
                     offers.push(offer.clone());
                 }

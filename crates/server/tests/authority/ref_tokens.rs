@@ -1,6 +1,6 @@
 //! The endpoint that gives tokens for refs.
 
-use flatpass_store::{AppPattern, NewEntitlement, Source, SourceKind};
+use flatpass_store::{AppPattern, Holder, NewEntitlement, Source, SourceKind, What};
 use flatpass_token::{MAX_TOKEN_BYTES, Verb};
 use serde_json::{Value, json};
 
@@ -21,12 +21,12 @@ pub(crate) fn ask(shop: &Shop, repo: &str, refs: &[&str]) -> Value {
 pub(crate) async fn entitle(shop: &Shop, email: &str, repo: &str, app: &str, verbs: &[Verb]) {
     let account = shop.store.account_by_email(email).await.unwrap().unwrap();
     let new = NewEntitlement {
-        account_id: account.id,
-        repo: repo.to_owned(),
-        app: app.parse::<AppPattern>().unwrap(),
+        holder: Holder::Account(account.id),
+        what: What::Apps { repo: repo.to_owned(), app: app.parse::<AppPattern>().unwrap(), branch: None },
         verbs: verbs.to_vec(),
         starts_at: shop.now(),
         ends_at: None,
+        upgrades_until: None,
         source: Source { kind: SourceKind::Grant, id: "test".to_owned() },
     };
     shop.store.grant(new, shop.now(), &mut rng()).await.unwrap();

@@ -34,6 +34,7 @@ const BUSY: Duration = Duration::from_secs(15);
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "accounts and rights", include_str!("../../migrations/0001_accounts_and_rights.sql")),
     (2, "orders", include_str!("../../migrations/0002_orders.sql")),
+    (3, "groups and plans", include_str!("../../migrations/0003_groups_and_plans.sql")),
     (4, "devices and robots", include_str!("../../migrations/0004_devices_and_robots.sql")),
 ];
 

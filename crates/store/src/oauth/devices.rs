@@ -85,6 +85,21 @@ impl Store {
         }
         Ok(owned)
     }
+
+    /// The devices that were signed out from `since` on, whatever the reason, and when: what they were given before is refused.
+    /// [`Store::prune`] forgets them after two days.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn signed_out_since(&self, since: UnixTime) -> Result<Vec<(GrantId, UnixTime)>, StoreError> {
+        let rows =
+            sqlx::query("SELECT id, revoked_at FROM devices WHERE revoked_at >= $1 ORDER BY revoked_at, id")
+                .bind(since.0)
+                .fetch_all(self.read())
+                .await?;
+        let one = |row: &crate::backend::Row| Ok((GrantId(row.try_get("id")?), time(row, "revoked_at")?));
+        Ok(rows.iter().map(one).collect::<Result<_, sqlx::Error>>()?)
+    }
 }
 
 /// A device that signs in.
@@ -164,7 +179,7 @@ pub(crate) async fn end_all(
     .bind(now.0)
     .bind(because)
     .bind(account_id.as_str())
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    mark_changed(connection).await
 }

@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::task::Poll;
 
 use flatpass_store::{
-    AppPattern, CodeError, NewAccount, NewEntitlement, OrderState, PaymentOutcome, Source, SourceKind, Store,
-    StoreError,
+    AppPattern, CodeError, Holder, NewAccount, NewEntitlement, OrderState, PaymentOutcome, Source,
+    SourceKind, Store, StoreError, What,
 };
 use flatpass_token::Verb;
 use rand::RngExt;
@@ -107,12 +107,12 @@ async fn a_code_that_is_redeemed_many_times_at_once_gives_one_entitlement() {
     let who = ada.clone();
     let given = at_once(&scene, move |store, number| {
         let new = NewEntitlement {
-            account_id: who.clone(),
-            repo: "apps".into(),
-            app: AppPattern::All,
+            holder: Holder::Account(who.clone()),
+            what: What::Apps { repo: "apps".into(), app: AppPattern::All, branch: None },
             verbs: vec![Verb::Download],
             starts_at: NOW,
             ends_at: None,
+            upgrades_until: None,
             source: Source { kind: SourceKind::Code, id: "XMAS-2026".into() },
         };
         async move { store.grant(new, NOW, &mut rng(number)).await }

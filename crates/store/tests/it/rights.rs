@@ -1,5 +1,6 @@
 use flatpass_store::{
-    AccountId, AppPattern, NewEntitlement, Source, SourceKind, Store, StoreError, StoreOptions,
+    AccountId, AppPattern, Holder, NewEntitlement, NewPlanItem, Role, Source, SourceKind, Store, StoreError,
+    StoreOptions, What,
 };
 use flatpass_token::{AccessTable, KeySet, RefName, UnixTime, Verb, VerifiedToken, Verifier, VerifierConfig};
 
@@ -11,12 +12,12 @@ fn seed(text: &str) -> u64 {
 
 async fn give(store: &Store, account_id: &AccountId, app: &str, verbs: &[Verb], until: Option<UnixTime>) {
     let new = NewEntitlement {
-        account_id: account_id.clone(),
-        repo: "apps".into(),
-        app: app.parse::<AppPattern>().unwrap(),
+        holder: Holder::Account(account_id.clone()),
+        what: What::Apps { repo: "apps".into(), app: app.parse::<AppPattern>().unwrap(), branch: None },
         verbs: verbs.to_vec(),
         starts_at: NOW,
         ends_at: until,
+        upgrades_until: None,
         source: Source { kind: SourceKind::Grant, id: "test".into() },
     };
     store.grant(new, NOW, &mut rng(seed(app))).await.unwrap();
@@ -78,7 +79,7 @@ async fn an_access_token_opens_what_its_account_owns_and_not_an_app_sold_below_i
     let (store, mut rng) = (&scene.store, rng(5));
     repo(store, "apps", &["org.test.Paid", "org.test.Paid.Pro", "org.test.Solo"]).await;
     let ada = account(store, "ada@example.org").await;
-    give(store, &ada.id, "org.test.Paid", &[Verb::Download], None).await;
+    give(store, &ada.id, "org.test.Paid", &[Verb::List, Verb::Download], None).await;
     give(store, &ada.id, "org.test.Solo", &[Verb::Download], None).await;
     give(store, &ada.id, "org.test.my-app", &[Verb::Download], None).await;
     let (secret, made) =
@@ -86,7 +87,8 @@ async fn an_access_token_opens_what_its_account_owns_and_not_an_app_sold_below_i
 
     let token = verified(store, secret.expose(), NOW).await.unwrap();
     assert_eq!((token.subject(), token.id()), (ada.id.as_str(), made.id.as_str()));
-    assert!(token.allows_any(Verb::List));
+    let lists = |name: &str| token.allows(Verb::List, &RefName::parse(name).unwrap());
+    assert!(lists("app/org.test.Paid/x86_64/stable") && !lists("app/org.test.Solo/x86_64/stable"));
     assert!(opens(&token, "app/org.test.Paid/x86_64/stable"));
     assert!(opens(&token, "runtime/org.test.Paid.Locale/x86_64/stable"));
     assert!(!opens(&token, "app/org.test.Paid.Pro/x86_64/stable"));
@@ -105,7 +107,7 @@ async fn an_access_token_opens_what_its_account_owns_and_not_an_app_sold_below_i
 }
 
 #[tokio::test]
-async fn an_access_token_without_any_entitlement_lists_and_downloads_nothing() {
+async fn an_access_token_without_any_entitlement_opens_nothing_not_even_the_list() {
     let scene = Scene::new().await;
     let store = &scene.store;
     repo(store, "apps", &[]).await;
@@ -113,7 +115,7 @@ async fn an_access_token_without_any_entitlement_lists_and_downloads_nothing() {
     let (secret, _) =
         store.create_access_token(&ada.id, "apps", "robot", None, NOW, &mut rng(5)).await.unwrap();
     let token = verified(store, secret.expose(), NOW).await.unwrap();
-    assert!(token.allows_any(Verb::List) && !token.allows_any(Verb::Download));
+    assert!(Verb::ALL.iter().all(|verb| !token.allows_any(*verb)));
 }
 
 #[tokio::test]
@@ -193,6 +195,24 @@ async fn what_gates_must_know_raises_the_counter_also_for_another_process_and_si
     rose("a payment", true).await;
     store.ensure_signing_key(NOW, &mut rng).await.unwrap();
     rose("a key", true).await;
+    let group = store.add_group("acme", None, NOW, &mut rng).await.unwrap();
+    store.add_member(&group.id, &ada.id, Role::Member, NOW, &mut rng).await.unwrap();
+    rose("a member", true).await;
+    store.remove_member(&group.id, &ada.id, None, NOW).await.unwrap();
+    rose("its end", true).await;
+    store.add_plan("pro", None, NOW, &mut rng).await.unwrap();
+    let item =
+        NewPlanItem { repo: "apps".into(), app: AppPattern::All, branch: None, verbs: vec![Verb::List] };
+    store.include_in_plan("pro", item, NOW, &mut rng).await.unwrap();
+    rose("an item of a plan", true).await;
+    store.exclude_from_plan("pro", "apps", &AppPattern::All, None, NOW).await.unwrap();
+    rose("its end", true).await;
+    store.remove_plan("pro", NOW).await.unwrap();
+    rose("a plan's end", true).await;
+    store.remove_group(&group.id, NOW).await.unwrap();
+    rose("a group's end", true).await;
+    store.revoke_device(&ada.id, &pair.grant_id, NOW).await.unwrap();
+    rose("a device that was signed out", true).await;
     store.remove_offer("apps", "org.test.Paid").await.unwrap();
     rose("an offer's end", true).await;
     store.remove_repo("apps", NOW).await.unwrap();
