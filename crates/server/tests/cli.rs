@@ -508,6 +508,7 @@ fn a_running_server_takes_up_what_commands_change_and_ends_on_sigterm() {
     shop.run_with(&["account", "add", "ann@example.org"], "correct horse battery\n").ok();
     let made = shop.run(&["--json", "access-token", "add", "ann@example.org", "apps", "--name", "x"]).json();
     let basic = cli_scene::base64(&format!("device:{}", made["secret"].as_str().unwrap()));
+    shop.run(&["grant", "ann@example.org", "apps", "org.test.Paid"]).ok();
     until("the secret opens it", &|| get(port, "/repo/apps/summary", Some(&basic)) == Some(200));
     shop.run(&["access-token", "revoke", made["token"]["id"].as_str().unwrap()]).ok();
     until("the secret is revoked", &|| get(port, "/repo/apps/summary", Some(&basic)) == Some(401));

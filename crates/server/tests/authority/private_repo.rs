@@ -77,6 +77,7 @@ async fn an_access_token_opens_the_list_by_basic_until_it_is_revoked() {
     };
     assert_eq!(summary("", None).await, 401);
     assert_eq!(summary("device", Some("fpt_wrong")).await, 401);
+    entitle(&shop, "ada@example.org", "inside", "org.test.Paid", &[Verb::List]).await;
     soon("the secret counts", async || summary("device", Some(secret.expose())).await == 200).await;
     shop.store.revoke_access_token(None, &made.id, shop.now()).await.unwrap();
     soon("the secret has ended", async || summary("device", Some(secret.expose())).await == 401).await;
