@@ -2,7 +2,8 @@
 //!
 //! A request walks in a straight line: [`dbus`] translates Flatpak's call; [`session`] decides what it takes (a token
 //! in memory, the authority, a web flow); [`authority`] speaks HTTP; [`webflow`] has the browser's answer;
-//! [`credentials`] keeps the sign-in. [`cli`] is the command.
+//! [`credentials`] keeps the sign-in. [`bridge`] is a client of all that: it fetches private indexes for Flatpak. [`cli`] is the
+//! command.
 //!
 //! What a client of the D-Bus interface may rely on:
 //! - the request's object is at the path that the client computes from its own name and its handle token;
@@ -14,6 +15,7 @@
 //! so authorities keep ref tokens short-lived.
 
 pub mod authority;
+pub mod bridge;
 pub mod cli;
 pub mod credentials;
 pub mod dbus;

@@ -130,6 +130,20 @@ pub enum AuthorityError {
         /// The authority's address.
         url: String,
     },
+    /// The account may not see this repo's index, or there is no such repo: the authority does not tell which.
+    #[error("{detail}")]
+    NotAMember {
+        /// The authority's sentence, fit to be shown.
+        detail: String,
+    },
+    /// The authority is older than what is asked of it.
+    #[error("{host} cannot {what}. Ask the store's operator to update Flatpass.")]
+    NotOffered {
+        /// The authority's host.
+        host: String,
+        /// What it cannot do.
+        what: &'static str,
+    },
     /// Any other refusal, with the authority's own words.
     #[error("{host} refused the request (HTTP status {status}): {detail}")]
     Refused {

@@ -63,6 +63,26 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+impl Answer {
+    /// Whether the body is a problem document (RFC 9457) of this kind: the last part of its `type`.
+    #[must_use]
+    pub fn is_problem(&self, kind: &str) -> bool {
+        let problem: Problem = serde_json::from_slice(&self.body).unwrap_or_default();
+        problem.kind.is_some_and(|address| address.trim_end_matches('/').rsplit('/').next() == Some(kind))
+    }
+
+    /// The authority's own words, fit to be shown, if it has any.
+    #[must_use]
+    pub fn detail(&self) -> Option<String> {
+        let problem: Problem = serde_json::from_slice(&self.body).unwrap_or_default();
+        [problem.detail, problem.error_description, problem.title, problem.error]
+            .into_iter()
+            .flatten()
+            .map(|text| shown(&text))
+            .find(|text| !text.is_empty())
+    }
+}
+
 /// A client for one authority.
 #[derive(Debug, Clone)]
 pub struct Http {
@@ -143,35 +163,36 @@ impl Http {
         if !answer.is_json {
             return AuthorityError::NotAnAuthority { url: self.base.clone(), status };
         }
-        let problem: Problem = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let detail = [problem.detail, problem.error_description, problem.title, problem.error]
-            .into_iter()
-            .flatten()
-            .map(|text| shown(&text))
-            .find(|text| !text.is_empty())
-            .unwrap_or_else(|| "it gave no reason".to_owned());
+        let detail = answer.detail().unwrap_or_else(|| "it gave no reason".to_owned());
         AuthorityError::Refused { host: self.host.clone(), status, detail }
     }
 
     fn transport(&self, error: &reqwest::Error) -> AuthorityError {
-        let host = self.host.clone();
-        if error.is_redirect() {
-            return AuthorityError::RedirectedElsewhere { host };
-        }
-        if error.is_timeout() {
-            return AuthorityError::Timeout { host };
-        }
-        let cause = innermost(error);
-        match tls_failure(error) {
-            Some(cause) => AuthorityError::Certificate { host, cause },
-            None => AuthorityError::Unreachable { host, cause },
-        }
+        transport(self.host.clone(), error)
+    }
+}
+
+/// What kept a call from reaching `host`, or its answer from coming back.
+#[must_use]
+pub fn transport(host: String, error: &reqwest::Error) -> AuthorityError {
+    if error.is_redirect() {
+        return AuthorityError::RedirectedElsewhere { host };
+    }
+    if error.is_timeout() {
+        return AuthorityError::Timeout { host };
+    }
+    let cause = innermost(error);
+    match tls_failure(error) {
+        Some(cause) => AuthorityError::Certificate { host, cause },
+        None => AuthorityError::Unreachable { host, cause },
     }
 }
 
 /// A problem document (RFC 9457) or an OAuth error (RFC 6749 section 5.2).
 #[derive(Debug, Default, Deserialize)]
 struct Problem {
+    #[serde(rename = "type")]
+    kind: Option<String>,
     detail: Option<String>,
     error_description: Option<String>,
     title: Option<String>,

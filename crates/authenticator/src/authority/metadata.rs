@@ -19,6 +19,8 @@ pub struct Metadata {
     pub revocation_endpoint: Option<Url>,
     /// Where ref tokens are asked for.
     pub ref_tokens_endpoint: Url,
+    /// Where summary tokens are asked for, if the authority has private repos.
+    pub summary_tokens_endpoint: Option<Url>,
     /// Whether every authorization answer has an `iss` (RFC 9207 section 3).
     pub answers_have_iss: bool,
 }
@@ -30,6 +32,7 @@ struct Document {
     token_endpoint: Option<String>,
     revocation_endpoint: Option<String>,
     flatpass_ref_tokens_endpoint: Option<String>,
+    flatpass_summary_tokens_endpoint: Option<String>,
     #[serde(default)]
     code_challenge_methods_supported: Option<Vec<String>>,
     #[serde(default)]
@@ -66,19 +69,23 @@ impl Metadata {
             }
             Ok(endpoint)
         };
+        let optional = |name: &'static str, value: Option<&String>| {
+            value.map(|value| endpoint(name, Some(value))).transpose()
+        };
         Ok(Self {
             authorization_endpoint: endpoint(
                 "authorization_endpoint",
                 document.authorization_endpoint.as_ref(),
             )?,
             token_endpoint: endpoint("token_endpoint", document.token_endpoint.as_ref())?,
-            revocation_endpoint: match &document.revocation_endpoint {
-                Some(value) => Some(endpoint("revocation_endpoint", Some(value))?),
-                None => None,
-            },
+            revocation_endpoint: optional("revocation_endpoint", document.revocation_endpoint.as_ref())?,
             ref_tokens_endpoint: endpoint(
                 "flatpass_ref_tokens_endpoint",
                 document.flatpass_ref_tokens_endpoint.as_ref(),
+            )?,
+            summary_tokens_endpoint: optional(
+                "flatpass_summary_tokens_endpoint",
+                document.flatpass_summary_tokens_endpoint.as_ref(),
             )?,
             answers_have_iss: document.authorization_response_iss_parameter_supported,
             issuer: document.issuer,
@@ -95,6 +102,7 @@ mod tests {
             r#"{{"issuer":"{issuer}","authorization_endpoint":"{host}/oauth/authorize",
             "token_endpoint":"{host}/oauth/token","revocation_endpoint":"{host}/oauth/revoke",
             "flatpass_ref_tokens_endpoint":"{host}/api/v1/ref-tokens",
+            "flatpass_summary_tokens_endpoint":"https://shop.example/api/v1/summary-tokens",
             "code_challenge_methods_supported":["S256"],
             "authorization_response_iss_parameter_supported":true}}"#
         )
@@ -115,6 +123,14 @@ mod tests {
             let answer = Metadata::read(&url, &document("https://shop.example", host));
             assert!(matches!(answer, Err(AuthorityError::ForeignEndpoint { .. })), "{host}");
         }
+        let elsewhere = String::from_utf8(document("https://shop.example", "https://shop.example"))
+            .expect("text")
+            .replace(
+                "https://shop.example/api/v1/summary-tokens",
+                "https://evil.example/api/v1/summary-tokens",
+            );
+        let answer = Metadata::read(&url, elsewhere.as_bytes());
+        assert!(matches!(answer, Err(AuthorityError::ForeignEndpoint { .. })), "{answer:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod http;
 pub mod metadata;
 pub mod oauth;
 pub mod ref_tokens;
+pub mod summary_tokens;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use self::http::{Http, HttpConfig};
 use self::metadata::Metadata;
 use self::oauth::{CodeProof, TokenPair};
 use self::ref_tokens::{MAX_REFS, RefTokens, WantedRef};
+use self::summary_tokens::SummaryToken;
 use crate::secret::SecretText;
 
 /// How long metadata is kept, in seconds.
@@ -91,6 +93,20 @@ impl Authority {
             all.denied.extend(answer.denied);
         }
         Ok(all)
+    }
+
+    /// Asks for a token for the index of a repo.
+    ///
+    /// # Errors
+    /// See [`summary_tokens::ask`].
+    pub async fn summary_token(
+        &self,
+        access: Option<&SecretText>,
+        repo: &RepoUrl,
+        now: UnixTime,
+    ) -> Result<SummaryToken, AuthorityError> {
+        let metadata = self.metadata(now).await?;
+        summary_tokens::ask(&self.http, &self.url, &metadata, access, repo).await
     }
 
     /// Whether the authority lists this repo as its own.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::{AuthorityUrl, RepoUrl};
 use super::error::{AuthorityError, shown};
-use super::http::{Answer, Http};
+use super::http::Http;
 use super::metadata::Metadata;
 use crate::secret::SecretText;
 
@@ -115,12 +115,6 @@ struct DeniedItem {
     url: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct ProblemType {
-    #[serde(rename = "type")]
-    kind: String,
-}
-
 /// Asks for tokens for at most [`MAX_REFS`] refs of one repo, as the signed-in account or as nobody.
 ///
 /// # Errors
@@ -151,16 +145,11 @@ pub async fn ask(
         StatusCode::UNAUTHORIZED => {
             Err(AuthorityError::InvalidAccessToken { host: url.host(), url: url.to_string() })
         }
-        StatusCode::NOT_FOUND if is_unknown_repo(&answer) => {
+        StatusCode::NOT_FOUND if answer.is_problem("unknown-repo") => {
             Err(AuthorityError::UnknownRepo { host: url.host(), repo: repo.to_string() })
         }
         _ => Err(http.refusal(&answer)),
     }
-}
-
-fn is_unknown_repo(answer: &Answer) -> bool {
-    serde_json::from_slice::<ProblemType>(&answer.body)
-        .is_ok_and(|problem| problem.kind.trim_end_matches('/').ends_with("/unknown-repo"))
 }
 
 /// Keeps of the answer what was asked for. A ref is in at most one of the three lists; an ill-formed token is an error.

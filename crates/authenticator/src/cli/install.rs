@@ -11,13 +11,16 @@ use super::{Failure, surroundings};
 
 const BUS_SERVICE: &str = include_str!("../../data/org.flatpass.Authenticator.service");
 const SYSTEMD_UNIT: &str = include_str!("../../data/flatpass-authenticator.service");
+const BRIDGE_SOCKET: &str = include_str!("../../data/flatpass-bridge.socket");
+const BRIDGE_UNIT: &str = include_str!("../../data/flatpass-bridge.service");
 /// The program's place in the files as they are shipped.
 const SHIPPED_PROGRAM: &str = "/usr/bin/flatpass-authenticator";
 
 /// Make the session bus start this program when Flatpak asks for it.
 ///
-/// A distribution's package does this already; it is for a copy that you built or downloaded. Two small files are
-/// written: dbus-1/services/org.flatpass.Authenticator.service and systemd/user/flatpass-authenticator.service.
+/// A distribution's package does this already; it is for a copy that you built or downloaded. Four small files are
+/// written: dbus-1/services/org.flatpass.Authenticator.service, and in systemd/user flatpass-authenticator.service,
+/// flatpass-bridge.socket and flatpass-bridge.service.
 #[derive(Debug, Args)]
 pub struct Install {
     /// Write below DIR/share, for all users (default: your own data folder, for you alone)
@@ -49,6 +52,8 @@ impl Install {
         for (below, shipped) in [
             ("dbus-1/services/org.flatpass.Authenticator.service", BUS_SERVICE),
             ("systemd/user/flatpass-authenticator.service", SYSTEMD_UNIT),
+            ("systemd/user/flatpass-bridge.socket", BRIDGE_SOCKET),
+            ("systemd/user/flatpass-bridge.service", BRIDGE_UNIT),
         ] {
             let path = folder.join(below);
             if self.remove {

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed (a sentence on standard error says why and what to do), 2 wrong arguments,
 //! 3 the person cancelled.
 
+pub mod bridge;
 pub mod browser;
 pub mod flatpakrepo;
 pub mod install;
@@ -52,7 +53,7 @@ Environment:
                         the keyring, or a file where there is none
   XDG_STATE_HOME        sign-ins are recorded in its folder flatpass (default ~/.local/state)";
 
-// `bridge`, `run` and `peers` will stand here.
+// `run` and `peers` will stand here.
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
@@ -60,6 +61,7 @@ enum Command {
     Logout(logout::Logout),
     Status(status::Status),
     RemoteAdd(remote_add::RemoteAdd),
+    Bridge(bridge::BridgeCommand),
     Install(install::Install),
 }
 
@@ -126,6 +128,7 @@ async fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Logout(command)) => Box::pin(command.run()).await,
         Some(Command::Status(command)) => Box::pin(command.run()).await,
         Some(Command::RemoteAdd(command)) => Box::pin(command.run()).await,
+        Some(Command::Bridge(command)) => Box::pin(command.run()).await,
         Some(Command::Install(command)) => command.run(),
     }
 }

@@ -83,7 +83,7 @@ pub enum CredentialError {
 }
 
 impl CredentialError {
-    fn files(path: &std::path::Path, cause: &std::io::Error) -> Self {
+    pub(crate) fn files(path: &std::path::Path, cause: &std::io::Error) -> Self {
         Self::Files { path: path.display().to_string(), cause: cause.to_string() }
     }
 }
@@ -110,6 +110,12 @@ impl Credentials {
     #[must_use]
     pub fn new(folder: PathBuf, preference: Preference) -> Self {
         Self { records: Records::new(folder), preference, lock_time: Duration::from_secs(45) }
+    }
+
+    /// The state folder.
+    #[must_use]
+    pub fn folder(&self) -> &std::path::Path {
+        self.records.folder()
     }
 
     /// The record of one authority, without its secret; quick, without a lock.

@@ -58,6 +58,12 @@ impl Records {
         Self { folder }
     }
 
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Reads one authority's record. A file that is not a record counts as none: the person signs in again.
     ///
     /// # Errors
@@ -118,7 +124,7 @@ impl Records {
             let mut records = Vec::new();
             for entry in entries {
                 let path = entry.map_err(|error| failed(&error))?.path();
-                if path.extension().is_some_and(|extension| extension == "json") {
+                if is_record(&path) {
                     records.extend(read(&path).map_err(|error| CredentialError::files(&path, &error))?);
                 }
             }
@@ -156,7 +162,17 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn make_folder(folder: &Path) -> Result<(), CredentialError> {
+/// The folder has other files too: locks, and the bridge's list.
+fn is_record(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "json")
+        && path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"authority-"))
+}
+
+/// Makes the state folder, for this user alone.
+///
+/// # Errors
+/// [`CredentialError::Files`].
+pub(crate) fn make_folder(folder: &Path) -> Result<(), CredentialError> {
     let failed = |error: &io::Error| CredentialError::files(folder, error);
     if let Some(above) = folder.parent() {
         fs::create_dir_all(above).map_err(|error| failed(&error))?;
@@ -191,7 +207,11 @@ fn read(path: &Path) -> io::Result<Option<Record>> {
     }
 }
 
-fn write(folder: &Path, path: &Path, body: &[u8]) -> io::Result<()> {
+/// Replaces a file of the state folder atomically. The caller holds a lock that makes it the only writer.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn write(folder: &Path, path: &Path, body: &[u8]) -> io::Result<()> {
     // The lock makes this process the only writer, so one name is enough; what a crash left there is replaced.
     let temporary = path.with_extension("new");
     match fs::remove_file(&temporary) {

@@ -14,5 +14,5 @@ pub const BUS_NAME: &str = "org.flatpass.Authenticator";
 pub const AUTHENTICATOR_PATH: &str = "/org/freedesktop/Flatpak/Authenticator";
 /// What the path of every request begins with.
 pub const REQUEST_PATH_PREFIX: &str = "/org/freedesktop/Flatpak/Authenticator/request/";
-/// The version of the interface: 1 has `RequestRefTokens`. A version with `RequestSummaryToken` will be 2.
-pub const INTERFACE_VERSION: u32 = 1;
+/// The version of the interface: 1 has `RequestRefTokens`, 2 also `RequestSummaryToken`.
+pub const INTERFACE_VERSION: u32 = 2;

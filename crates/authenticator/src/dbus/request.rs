@@ -13,11 +13,13 @@ use zbus::object_server::SignalEmitter;
 use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
 use zbus::{Connection, interface};
 
-use super::results;
+use super::results::{self, Granted};
+use crate::authority::address::AuthorityUrl;
 use crate::session::Sessions;
-use crate::session::ask::{Ask, Tokens};
+use crate::session::ask::Ask;
 use crate::session::flow::Interaction;
 use crate::session::refusal::{Ended, Refusal};
+use crate::session::summary::SummaryAsk;
 
 /// The object of a request. Only the client that made the request may use it.
 #[derive(Debug)]
@@ -90,6 +92,15 @@ impl Request {
     ) -> zbus::Result<()>;
 }
 
+/// What a client asks an authority for.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// Tokens for refs.
+    Refs(Ask),
+    /// A token for a repo's index.
+    Summary(SummaryAsk),
+}
+
 /// A request whose object exists and whose caller has not been answered yet.
 pub(super) struct Pending {
     connection: Connection,
@@ -126,7 +137,7 @@ impl Interaction for Signals {
 
 /// How the waiting for a request ended.
 enum End {
-    Answered(Result<Tokens, Ended>),
+    Answered(Result<Granted, Ended>),
     Closed,
     Vanished,
     Stopping,
@@ -155,7 +166,7 @@ impl Pending {
     pub(super) async fn run(
         self,
         sessions: Arc<Sessions>,
-        ask: Result<(crate::authority::address::AuthorityUrl, Ask), Refusal>,
+        asked: Result<(AuthorityUrl, Asked), Refusal>,
         mut stopping: watch::Receiver<bool>,
     ) {
         let signals = Signals {
@@ -163,9 +174,18 @@ impl Pending {
             in_webflow: Mutex::new(false),
         };
         let work = async {
-            let (url, ask) = ask?;
+            let (url, asked) = asked?;
             let session = sessions.with(&url)?;
-            session.tokens(&ask, &signals).await
+            match asked {
+                Asked::Refs(mut ask) => {
+                    ask.repo = sessions.real_repo(&url, ask.repo).await?;
+                    session.tokens(&ask, &signals).await.map(Granted::Refs)
+                }
+                Asked::Summary(mut ask) => {
+                    ask.repo = sessions.real_repo(&url, ask.repo).await?;
+                    session.summary_token(&ask, &signals).await.map(Granted::Summary)
+                }
+            }
         };
         let end = tokio::select! {
             outcome = Box::pin(work) => End::Answered(outcome),

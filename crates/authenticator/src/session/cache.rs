@@ -1,4 +1,4 @@
-//! Ref tokens in memory, until shortly before they expire.
+//! Ref tokens and summary tokens in memory, until shortly before they expire.
 
 use std::collections::HashMap;
 
@@ -6,9 +6,14 @@ use flatpass_token::UnixTime;
 
 use crate::authority::address::RepoUrl;
 use crate::authority::ref_tokens::RefTokens;
+use crate::authority::summary_tokens::SummaryToken;
+use crate::secret::SecretText;
+use crate::session::summary::SummaryGrant;
 
 /// The most refs that are remembered for one authority.
 const MAX_ENTRIES: usize = 8192;
+/// The most repos whose summary token is remembered for one authority.
+const MAX_SUMMARIES: usize = 256;
 /// How long "needs no token" is remembered, in seconds.
 const OPEN_SECONDS: i64 = 300;
 /// A token is not given out any more when it has less than this left, in seconds: a download takes time. Of
@@ -19,6 +24,15 @@ const MARGIN_SECONDS: i64 = 300;
 #[derive(Debug, Default)]
 pub struct TokenCache {
     entries: HashMap<(RepoUrl, String), Entry>,
+    summaries: HashMap<RepoUrl, Summary>,
+}
+
+/// The answer for a repo's index.
+#[derive(Debug)]
+struct Summary {
+    token: Option<SecretText>,
+    asked: UnixTime,
+    until: UnixTime,
 }
 
 struct Entry {
@@ -49,8 +63,7 @@ impl TokenCache {
             self.entries.clear();
         }
         for granted in &answer.granted {
-            let margin = MARGIN_SECONDS.min(granted.expires_in / 5);
-            let until = UnixTime(asked.0.saturating_add(granted.expires_in - margin));
+            let until = kept_until(asked, granted.expires_in);
             for name in &granted.refs {
                 let token = granted.token.expose().to_owned();
                 self.entries.insert((repo.clone(), name.clone()), Entry { token, until });
@@ -67,10 +80,46 @@ impl TokenCache {
         self.entries.remove(&(repo.clone(), name.to_owned()));
     }
 
+    /// The summary token of a repo, if one is known that is good for some time yet.
+    #[must_use]
+    pub fn summary(&self, repo: &RepoUrl, now: UnixTime) -> Option<SummaryGrant> {
+        let known = self.summaries.get(repo).filter(|known| now.0 < known.until.0)?;
+        Some(SummaryGrant::new(known.token.clone(), known.until, now))
+    }
+
+    /// Remembers an answer to a question that was asked at `asked`, and gives what the client gets.
+    pub fn put_summary(&mut self, repo: &RepoUrl, answer: &SummaryToken, asked: UnixTime) -> SummaryGrant {
+        self.summaries.retain(|_, known| asked.0 < known.until.0);
+        if self.summaries.len() >= MAX_SUMMARIES {
+            self.summaries.clear();
+        }
+        let until = match answer.token {
+            Some(_) => kept_until(asked, answer.expires_in),
+            None => UnixTime(asked.0.saturating_add(OPEN_SECONDS)),
+        };
+        let known = Summary { token: answer.token.clone(), asked, until };
+        self.summaries.insert(repo.clone(), known);
+        SummaryGrant::new(answer.token.clone(), until, asked)
+    }
+
+    /// Forgets the summary token of a repo, unless it was asked for after `since`.
+    pub fn forget_summary(&mut self, repo: &RepoUrl, since: UnixTime) {
+        if self.summaries.get(repo).is_some_and(|known| known.asked.0 <= since.0) {
+            self.summaries.remove(repo);
+        }
+    }
+
     /// Forgets everything: the account has changed.
     pub fn clear(&mut self) {
         self.entries.clear();
+        self.summaries.clear();
     }
+}
+
+/// Until when a token is given out that was asked for at `asked` and is good for so many seconds.
+fn kept_until(asked: UnixTime, expires_in: i64) -> UnixTime {
+    let margin = MARGIN_SECONDS.min(expires_in / 5);
+    UnixTime(asked.0.saturating_add(expires_in - margin))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use crate::authority::http::HttpConfig;
+use crate::bridge::book::Book;
 use crate::credentials::Credentials;
 
 /// Something that tells the time.
@@ -45,6 +46,8 @@ pub struct Environment {
     pub limits: Limits,
     /// Where sign-ins are kept.
     pub credentials: Credentials,
+    /// Which addresses are the bridge's.
+    pub bridge: Book,
 }
 
 impl Environment {
@@ -57,6 +60,7 @@ impl Environment {
             device_name,
             http: HttpConfig::default(),
             limits: Limits::default(),
+            bridge: Book::new(credentials.folder().to_owned()),
             credentials,
         }
     }

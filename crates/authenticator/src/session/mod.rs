@@ -2,10 +2,12 @@
 
 pub mod access;
 pub mod ask;
+mod bridged;
 pub mod cache;
 pub mod environment;
 pub mod flow;
 pub mod refusal;
+pub mod summary;
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::authority::address::{AuthorityUrlError, RepoUrlError};
 use crate::authority::error::AuthorityError;
+use crate::bridge::book::BookError;
 use crate::credentials::CredentialError;
 use crate::webflow::WebFlowError;
 
@@ -47,6 +48,25 @@ pub enum Refusal {
         remote: String,
         /// What is wrong.
         error: RepoUrlError,
+    },
+    /// The bridge's list of remotes cannot be read.
+    #[error("{0}")]
+    Book(BookError),
+    /// An address on this machine that is not one of this user's bridge, or belongs to another store.
+    #[error(
+        "The remote's address is on this computer, and is not one that your bridge knows, so it gets no token. Remove the remote, and add it again with `flatpass-authenticator remote-add --bridge`."
+    )]
+    BridgeUnknown,
+    /// Nobody holds the bridge's port.
+    #[error("The bridge does not run. Start it with `flatpass-authenticator bridge`, then try again.")]
+    BridgeDown,
+    /// Somebody else holds the bridge's port.
+    #[error(
+        "Port {port} of this computer, which your remote names, is held by another user's program, so it gets no token. Ask its owner to end it, then start `flatpass-authenticator bridge`."
+    )]
+    BridgeForeign {
+        /// The port.
+        port: u16,
     },
     /// Not a ref as Flatpak writes it.
     #[error("\u{201c}{name}\u{201d} is not the name of an app or runtime, so no token can be had for it.")]
@@ -117,7 +137,13 @@ impl Refusal {
             Self::BuyFirst { .. }
             | Self::Denied { .. }
             | Self::RepoUrl { .. }
-            | Self::Authority(AuthorityError::UnknownRepo { .. }) => Some(NOT_AUTHORIZED),
+            | Self::BridgeUnknown
+            | Self::BridgeForeign { .. }
+            | Self::Authority(
+                AuthorityError::UnknownRepo { .. }
+                | AuthorityError::NotAMember { .. }
+                | AuthorityError::NotOffered { .. },
+            ) => Some(NOT_AUTHORIZED),
             _ => None,
         }
     }

@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub(crate) device: Option<&'static str>,
     /// The folder that is served at `/repo/apps`, if there is one.
     pub(crate) repo: Option<std::path::PathBuf>,
+    /// Whether that folder opens to summary tokens and ref tokens only.
+    pub(crate) is_private: bool,
     /// What the person answers on the page: sign in (`None`) or an OAuth error.
     pub(crate) denies: Option<&'static str>,
     /// Something else in place of the issuer in the browser's answer.
@@ -42,6 +44,10 @@ pub(crate) struct World {
     pub(crate) ref_token_seconds: i64,
     /// How many seconds access tokens live.
     pub(crate) access_seconds: i64,
+    /// What the account is for the repo's index.
+    pub(crate) index: Index,
+    /// How many seconds summary tokens live.
+    pub(crate) summary_seconds: i64,
     /// Called whenever ref tokens are asked for.
     pub(crate) on_use: Option<Hook>,
 
@@ -55,7 +61,21 @@ pub(crate) struct World {
     pub(crate) asked: Vec<Value>,
     pub(crate) bearers: Vec<Option<String>>,
     pub(crate) details: Vec<Value>,
+    /// The summary tokens that are good.
+    pub(crate) summary_tokens: BTreeSet<String>,
     next: u32,
+}
+
+/// Who may see the repo's index.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Index {
+    /// The account is a member.
+    #[default]
+    Member,
+    /// The account is none.
+    Outsider,
+    /// Everybody.
+    Public,
 }
 
 /// Something that looks at the world.
@@ -90,6 +110,7 @@ impl Authority {
             base: base.clone(),
             ref_token_seconds: 3600,
             access_seconds: 3600,
+            summary_seconds: 3600,
             device: Some("Flatpak on test"),
             ..World::default()
         }));
@@ -120,6 +141,7 @@ pub(crate) fn router(world: Arc<Mutex<World>>) -> Router {
         .route("/oauth/token", post(token))
         .route("/oauth/revoke", post(revoke))
         .route("/api/v1/ref-tokens", post(ref_tokens))
+        .route("/api/v1/summary-tokens", post(summary_tokens))
         .route("/repo/apps/{*path}", get(repo_file))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&world), misbehave))
         .with_state(world)
@@ -176,6 +198,7 @@ async fn metadata(State(world): Shared) -> Json<Value> {
         "token_endpoint": format!("{base}/oauth/token"),
         "revocation_endpoint": format!("{base}/oauth/revoke"),
         "flatpass_ref_tokens_endpoint": format!("{base}/api/v1/ref-tokens"),
+        "flatpass_summary_tokens_endpoint": format!("{base}/api/v1/summary-tokens"),
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
     });
@@ -204,6 +227,7 @@ impl World {
     pub(crate) fn sign_out(&mut self) {
         self.access.clear();
         self.refresh.clear();
+        self.summary_tokens.clear();
     }
 }
 
@@ -268,8 +292,19 @@ async fn token(State(world): Shared, Form(form): Form<HashMap<String, String>>) 
     }
 }
 
-async fn repo_file(State(world): Shared, axum::extract::Path(path): axum::extract::Path<String>) -> Response {
-    let repo = world.lock().expect("no panic").repo.clone();
+async fn repo_file(
+    State(world): Shared,
+    axum::extract::Path(path): axum::extract::Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let repo = {
+        let world = world.lock().expect("no panic");
+        let opens = |token: &String| world.summary_tokens.contains(token) || token.starts_with("ref-");
+        if world.is_private && !bearer(&headers).as_ref().is_some_and(opens) {
+            return unauthorized();
+        }
+        world.repo.clone()
+    };
     match repo.and_then(|repo| std::fs::read(repo.join(path)).ok()) {
         Some(body) => body.into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
@@ -283,11 +318,44 @@ async fn revoke(State(world): Shared, Form(form): Form<HashMap<String, String>>)
     StatusCode::OK
 }
 
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?;
+    Some(value.to_str().expect("text").trim_start_matches("Bearer ").to_owned())
+}
+
+fn unauthorized() -> Response {
+    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")]).into_response()
+}
+
+fn problem(world: &World, status: StatusCode, kind: &str, detail: &str) -> Response {
+    let document = json!({"type": format!("{}/problems/{kind}", world.base), "detail": detail, "status": status.as_u16()});
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], document.to_string()).into_response()
+}
+
+async fn summary_tokens(State(world): Shared, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+    let mut world = world.lock().expect("no panic");
+    world.asked.push(body.clone());
+    if bearer(&headers).is_none_or(|bearer| !world.access.contains(&bearer)) {
+        return unauthorized();
+    }
+    if body["repo_url"] != format!("{}/repo/apps", world.base) {
+        return problem(&world, StatusCode::NOT_FOUND, "unknown-repo", "Unknown repo");
+    }
+    let token = match world.index {
+        Index::Public => String::new(),
+        Index::Outsider => {
+            let detail = "You are no member of apps. Ask the store for an invitation.";
+            return problem(&world, StatusCode::FORBIDDEN, "not-a-member", detail);
+        }
+        Index::Member => world.new_token("summary"),
+    };
+    world.summary_tokens.insert(token.clone());
+    Json(json!({"repo": "apps", "token": token, "expires_in": world.summary_seconds})).into_response()
+}
+
 async fn ref_tokens(State(world): Shared, headers: HeaderMap, Json(body): Json<Value>) -> Response {
     let mut world = world.lock().expect("no panic");
-    let bearer = headers
-        .get(header::AUTHORIZATION)
-        .map(|value| value.to_str().expect("text").trim_start_matches("Bearer ").to_owned());
+    let bearer = bearer(&headers);
     world.bearers.push(bearer.clone());
     world.asked.push(body.clone());
     if let Some(on_use) = world.on_use.take() {
@@ -295,17 +363,10 @@ async fn ref_tokens(State(world): Shared, headers: HeaderMap, Json(body): Json<V
         world.on_use = Some(on_use);
     }
     if bearer.as_ref().is_some_and(|bearer| !world.access.contains(bearer)) {
-        return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")])
-            .into_response();
+        return unauthorized();
     }
     if body["repo_url"] != format!("{}/repo/apps", world.base) {
-        let problem = json!({"type": format!("{}/problems/unknown-repo", world.base), "title": "Unknown repo", "status": 404});
-        return (
-            StatusCode::NOT_FOUND,
-            [(header::CONTENT_TYPE, "application/problem+json")],
-            problem.to_string(),
-        )
-            .into_response();
+        return problem(&world, StatusCode::NOT_FOUND, "unknown-repo", "Unknown repo");
     }
     let (mut granted, mut open, mut denied) = (Vec::new(), Vec::new(), Vec::new());
     for item in body["refs"].as_array().expect("refs") {

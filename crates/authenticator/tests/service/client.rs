@@ -55,6 +55,26 @@ impl Ask {
     }
 }
 
+/// What is asked for an index. `Default` with a `url` is what a client sends for a private remote.
+#[derive(Clone)]
+pub(crate) struct SummaryAsk {
+    pub(crate) url: String,
+    pub(crate) remote_uri: String,
+    pub(crate) options: Vec<&'static str>,
+}
+
+impl SummaryAsk {
+    pub(crate) fn of(url: &str) -> Self {
+        let remote_uri = format!("{}/repo/apps", url.trim_end_matches('/'));
+        Self { url: url.to_owned(), remote_uri, options: Vec::new() }
+    }
+
+    /// With these options set.
+    pub(crate) fn with(self, options: &[&'static str]) -> Self {
+        Self { options: options.to_vec(), ..self }
+    }
+}
+
 /// A request under way, with the same assertions as `request_tokens_response` and its neighbours in
 /// `flatpak-transaction.c`.
 pub(crate) struct Request {
@@ -77,6 +97,8 @@ pub(crate) struct Response {
     pub(crate) message: String,
     pub(crate) error_code: Option<i32>,
     pub(crate) tokens: HashMap<String, Vec<String>>,
+    /// The token for an index, and how long it may be kept.
+    pub(crate) summary: Option<(String, u32)>,
 }
 
 impl Response {
@@ -120,9 +142,42 @@ impl Client {
         reply.body().deserialize()
     }
 
+    pub(crate) async fn call_summary(&self, token: &str, ask: &SummaryAsk) -> zbus::Result<OwnedObjectPath> {
+        let authenticator_options = HashMap::from([("url", Value::from(ask.url.as_str()))]);
+        let options: HashMap<&str, Value<'_>> =
+            ask.options.iter().map(|name| (*name, Value::from(true))).collect();
+        let body = (token, authenticator_options, "shop", ask.remote_uri.as_str(), options, "");
+        let reply = self
+            .connection
+            .call_method(Some(NAME), PATH, Some(INTERFACE), "RequestSummaryToken", &body)
+            .await?;
+        reply.body().deserialize()
+    }
+
     pub(crate) async fn begin(&self, ask: &Ask) -> Request {
         let token = self.next.fetch_add(1, Ordering::SeqCst).to_string();
-        let expected = self.handle(&token);
+        let (expected, signals) = self.listen(&token).await;
+        let path = self.call(&token, ask).await.expect("a handle");
+        assert_eq!(path.as_str(), expected, "the handle must be exact");
+        Request { path, signals, in_webflow: false, connection: self.connection.clone() }
+    }
+
+    pub(crate) async fn begin_summary(&self, ask: &SummaryAsk) -> Request {
+        let token = self.next.fetch_add(1, Ordering::SeqCst).to_string();
+        let (expected, signals) = self.listen(&token).await;
+        let path = self.call_summary(&token, ask).await.expect("a handle");
+        assert_eq!(path.as_str(), expected, "the handle must be exact");
+        Request { path, signals, in_webflow: false, connection: self.connection.clone() }
+    }
+
+    /// A request for an index whose person never gets to see a web page.
+    pub(crate) async fn ask_summary(&self, ask: &SummaryAsk) -> Response {
+        self.begin_summary(ask).await.response().await
+    }
+
+    /// The handle that belongs to a token, and its signals from now on.
+    async fn listen(&self, token: &str) -> (String, MessageStream) {
+        let expected = self.handle(token);
         let rule = MatchRule::builder()
             .msg_type(Type::Signal)
             .interface(REQUEST_INTERFACE)
@@ -131,9 +186,7 @@ impl Client {
             .expect("valid")
             .build();
         let signals = MessageStream::for_match_rule(rule, &self.connection, None).await.expect("matched");
-        let path = self.call(&token, ask).await.expect("a handle");
-        assert_eq!(path.as_str(), expected, "the handle must be exact");
-        Request { path, signals, in_webflow: false, connection: self.connection.clone() }
+        (expected, signals)
     }
 
     /// A request whose person never gets to see a web page.
@@ -197,14 +250,18 @@ impl Request {
             .remove("tokens")
             .map(|value| HashMap::<String, Vec<String>>::try_from(value).expect("a{sas}"))
             .unwrap_or_default();
+        let summary = results.remove("token").map(|token| {
+            let keep_for = results.remove("keep-for").expect("beside a token");
+            (String::try_from(token).expect("a string"), u32::try_from(keep_for).expect("a number"))
+        });
         assert!(results.is_empty(), "{results:?}");
         let message = message.unwrap_or_default();
         match code {
             0 | 1 => assert!(message.is_empty()),
-            2 => assert!(tokens.is_empty() && !message.is_empty()),
+            2 => assert!(tokens.is_empty() && summary.is_none() && !message.is_empty()),
             other => panic!("{other}"),
         }
-        Response { code, message, error_code, tokens }
+        Response { code, message, error_code, tokens, summary }
     }
 
     /// What libflatpak does when the person says no at the prompt: it forgets the web flow, then closes.

@@ -2,6 +2,9 @@
 //! that mean harm.
 
 mod authority;
+mod bridge;
+mod bridge_hostile;
+mod bridge_program;
 mod client;
 mod command;
 
@@ -11,3 +14,5 @@ mod program;
 mod requests;
 mod sign_ins;
 mod stage;
+mod summary;
+mod upstream;

@@ -287,7 +287,7 @@ async fn only_the_owner_can_close_a_request() {
 }
 
 #[tokio::test]
-async fn the_interface_has_version_1_and_refuses_handles_that_are_none() {
+async fn the_interface_has_version_2_and_refuses_handles_that_are_none() {
     let (authority, stage) = (Authority::start().await, Stage::new().await);
     let client = stage.client().await;
     let reply = client
@@ -302,7 +302,7 @@ async fn the_interface_has_version_1_and_refuses_handles_that_are_none() {
         .await
         .expect("a property");
     let value: zbus::zvariant::OwnedValue = reply.body().deserialize().expect("a variant");
-    assert_eq!(u32::try_from(value), Ok(1));
+    assert_eq!(u32::try_from(value), Ok(2));
     for token in ["", "a/b", "a.b", "../x"] {
         let error = client.call(token, &Ask::paid(&authority.url)).await.expect_err("refused");
         assert!(error.to_string().contains("InvalidArgs"), "{error}");

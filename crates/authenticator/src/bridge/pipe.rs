@@ -1,0 +1,164 @@
+//! One request: who may ask, with which token the repo is asked, and what the client hears.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper::body::{Body as _, Incoming};
+use hyper::http::request::Parts;
+use hyper::{Request, Response, StatusCode};
+
+use super::answer::{AnswerBody, nothing, pass_back, sentence};
+use super::book::{Book, BookError, Page};
+use super::server::{Bridge, Limits};
+use super::sieve::{Unwanted, Wanted, sieve};
+use super::tokens::{NoToken, TokenSource, Tokens};
+use super::upstream::{Upstream, UpstreamError};
+use crate::authority::error::AuthorityError;
+use crate::secret::SecretText;
+
+/// What is at both ends of the bridge.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    book: Book,
+    read: Mutex<Option<(Stamp, Arc<Page>)>>,
+    host: String,
+    tokens: Tokens,
+    upstream: Upstream,
+    limits: Limits,
+}
+
+/// What changes when the book does: it is always replaced by a new file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Pipe {
+    pub(super) fn new(
+        bridge: Bridge,
+        local: SocketAddr,
+        source: impl TokenSource,
+    ) -> Result<Self, AuthorityError> {
+        Ok(Self {
+            upstream: Upstream::new(&bridge.http, bridge.limits.upstream_head, local.port())?,
+            book: bridge.book,
+            read: Mutex::new(None),
+            host: local.to_string(),
+            tokens: Tokens::new(source),
+            limits: bridge.limits,
+        })
+    }
+
+    /// Answers a request of a client that is this user's own.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<AnswerBody> {
+        let (head, body) = request.into_parts();
+        let page = match self.page() {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::error!(%error, "nothing can be served");
+                return nothing(StatusCode::FORBIDDEN);
+            }
+        };
+        let wanted = match sieve(&head, &self.host, &page) {
+            Ok(wanted) if body.is_end_stream() => wanted,
+            Ok(_) | Err(Unwanted::Malformed) => return nothing(StatusCode::BAD_REQUEST),
+            Err(Unwanted::NotForYou) => return nothing(StatusCode::FORBIDDEN),
+            Err(Unwanted::Method) => return nothing(StatusCode::METHOD_NOT_ALLOWED),
+            Err(Unwanted::NotFound) => {
+                return sentence(StatusCode::NOT_FOUND, "A repository has no such file.");
+            }
+        };
+        match &wanted.bearer {
+            Some(bearer) => match self.fetch(&wanted, &head, Some(bearer)).await {
+                Ok(from) => pass_back(from, self.limits.upstream_silence),
+                Err(error) => broken(&wanted, &error),
+            },
+            None => self.answer_with_token(&wanted, &head).await,
+        }
+    }
+
+    /// Asks the repo with a summary token, and once more with another one if the first is refused.
+    async fn answer_with_token(&self, wanted: &Wanted<'_>, head: &Parts) -> Response<AnswerBody> {
+        let mut usable = match self.tokens.get(wanted.remote).await {
+            Ok(usable) => usable,
+            Err(error) => return no_token(&error),
+        };
+        let mut is_last = false;
+        loop {
+            let from = match self.fetch(wanted, head, usable.token.as_ref()).await {
+                Ok(from) => from,
+                Err(error) => return broken(wanted, &error),
+            };
+            match from.status() {
+                StatusCode::UNAUTHORIZED if !is_last => {
+                    is_last = true;
+                    match self.tokens.exchange(wanted.remote, &usable).await {
+                        Ok(Some(other)) if other.token != usable.token => usable = other,
+                        Ok(_) => return not_enough(),
+                        Err(error) => return no_token(&error),
+                    }
+                }
+                StatusCode::UNAUTHORIZED => return not_enough(),
+                // The repo knows the token, and it does not open this. Without a token it would have said 401, on which Flatpak
+                // asks for a ref token.
+                StatusCode::FORBIDDEN if wanted.path.is_asked_for_again() => return not_enough(),
+                _ => return pass_back(from, self.limits.upstream_silence),
+            }
+        }
+    }
+
+    async fn fetch(
+        &self,
+        wanted: &Wanted<'_>,
+        head: &Parts,
+        bearer: Option<&SecretText>,
+    ) -> Result<reqwest::Response, UpstreamError> {
+        let repo = &wanted.remote.repo;
+        self.upstream.fetch(repo, wanted.path, &head.method, &head.headers, bearer).await
+    }
+
+    /// The book as it is now. Looking whether it changed is one system call on a file in the cache, so it is not put on another
+    /// thread.
+    fn page(&self) -> Result<Arc<Page>, BookError> {
+        let stamp = std::fs::metadata(self.book.path()).ok().map(|file| Stamp {
+            inode: file.ino(),
+            seconds: file.mtime(),
+            nanoseconds: file.mtime_nsec(),
+        });
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some((known, page)), Some(stamp)) = (read.as_ref(), stamp)
+            && *known == stamp
+        {
+            return Ok(Arc::clone(page));
+        }
+        let page = Arc::new(self.book.read()?);
+        self.tokens.keep_only(&page.remotes);
+        *read = stamp.map(|stamp| (stamp, Arc::clone(&page)));
+        Ok(page)
+    }
+}
+
+/// The repo wants another token than one for its index.
+fn not_enough() -> Response<AnswerBody> {
+    sentence(StatusCode::UNAUTHORIZED, "The store asks for a token for this app, or has ended your access.")
+}
+
+fn no_token(error: &NoToken) -> Response<AnswerBody> {
+    let status = match error {
+        NoToken::Refused(_) => StatusCode::UNAUTHORIZED,
+        NoToken::Failed(_) | NoToken::Unreachable(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    sentence(status, &error.to_string())
+}
+
+fn broken(wanted: &Wanted<'_>, error: &UpstreamError) -> Response<AnswerBody> {
+    tracing::warn!(repo = %wanted.remote.repo, %error, "the repository could not be asked");
+    let status = match error {
+        UpstreamError::Transport(AuthorityError::Timeout { .. }) => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    sentence(status, &error.to_string())
+}
