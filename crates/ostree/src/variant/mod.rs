@@ -7,13 +7,14 @@
 mod dictionary;
 mod normal;
 mod types;
+pub(crate) mod write;
 
 use std::borrow::Cow;
 
 use gvariant::aligned_bytes::{A8, AlignedSlice, copy_to_align};
 
 pub(crate) use dictionary::Dictionary;
-pub(crate) use normal::member_range;
+pub(crate) use normal::{elements, member_range, members, split_variant, string};
 
 use crate::ReadError;
 

@@ -19,6 +19,46 @@ pub(crate) fn member_range(type_string: &str, bytes: &[u8], index: usize) -> Opt
     member_ranges(&tuple, bytes)?.into_iter().nth(index)
 }
 
+/// The bytes of each member of a structure with `N` members, as [`member_range`].
+pub(crate) fn members<'a, const N: usize>(type_string: &str, bytes: &'a [u8]) -> Option<[&'a [u8]; N]> {
+    let Some(Type::Tuple(tuple)) = Type::parse(type_string.as_bytes()) else { return None };
+    let ranges = member_ranges(&tuple, bytes)?;
+    ranges.into_iter().map(|range| bytes.get(range)).collect::<Option<Vec<_>>>()?.try_into().ok()
+}
+
+/// The bytes of each element of an array.
+pub(crate) fn elements<'a>(type_string: &str, bytes: &'a [u8]) -> Option<Vec<&'a [u8]>> {
+    let ranges = element_ranges(type_string, bytes)?;
+    ranges.into_iter().map(|range| bytes.get(range)).collect()
+}
+
+/// A variant's type string and the bytes of its value, when it is one at its own level.
+pub(crate) fn split_variant(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let end = bytes.iter().rposition(|byte| *byte == 0)?;
+    let (value, rest) = bytes.split_at_checked(end)?;
+    let type_string = rest.get(1..)?;
+    Type::parse(type_string)?;
+    Some((str::from_utf8(type_string).ok()?, value))
+}
+
+/// A string without its end.
+pub(crate) fn string(bytes: &[u8]) -> Option<&str> {
+    check_text(TextKind::Any, bytes)?;
+    str::from_utf8(bytes.split_last()?.1).ok()
+}
+
+/// Where each element of an array lies within `bytes`, when these are in normal form at the array's own level.
+fn element_ranges(type_string: &str, bytes: &[u8]) -> Option<Vec<Range<usize>>> {
+    let Some(Type::Array(element)) = Type::parse(type_string.as_bytes()) else { return None };
+    match element.fixed_size() {
+        Some(size) if bytes.len() % size == 0 => {
+            Some((0..bytes.len() / size).map(|index| index * size..(index + 1) * size).collect())
+        }
+        Some(_) => None,
+        None => array_ranges(&element, bytes),
+    }
+}
+
 /// `Some` when the bytes are normal: an option, so that each rule can end in `?`.
 fn check(expected: &Type, bytes: &[u8], depth: usize) -> Option<()> {
     match expected {
@@ -104,10 +144,14 @@ fn check_fixed_array(element: &Type, size: usize, bytes: &[u8], depth: usize) ->
     }
 }
 
-/// The elements, then the offset of each one's end.
 fn check_array(element: &Type, bytes: &[u8], depth: usize) -> Option<()> {
+    array_ranges(element, bytes)?.into_iter().try_for_each(|range| check(element, bytes.get(range)?, depth))
+}
+
+/// The elements, then the offset of each one's end. Checks padding and framing offsets, not the elements.
+fn array_ranges(element: &Type, bytes: &[u8]) -> Option<Vec<Range<usize>>> {
     if bytes.is_empty() {
-        return Some(());
+        return Some(Vec::new());
     }
     let width = offset_width(bytes.len());
     let elements_end = read_offset(bytes, bytes.len().checked_sub(width)?, width)?;
@@ -117,14 +161,18 @@ fn check_array(element: &Type, bytes: &[u8], depth: usize) -> Option<()> {
         return None;
     }
     let mut position = 0;
+    let mut ranges = Vec::with_capacity(count);
     for index in 0..count {
         let start = skip_padding(bytes, position, element.alignment())?;
         let end = read_offset(bytes, elements_end + index * width, width)?;
         // No element can reach into the offsets: the last one ends at `elements_end`, and a range that runs backwards is none.
-        check(element, bytes.get(start..end)?, depth)?;
+        if end < start {
+            return None;
+        }
+        ranges.push(start..end);
         position = end;
     }
-    Some(())
+    Some(ranges)
 }
 
 /// The range of each member of a structure. Checks padding and framing offsets, not the members.
@@ -171,7 +219,7 @@ fn skip_padding(bytes: &[u8], position: usize, alignment: usize) -> Option<usize
 }
 
 /// The width in bytes of the framing offsets of a container of this size.
-const fn offset_width(size: usize) -> usize {
+pub(super) const fn offset_width(size: usize) -> usize {
     match size {
         0..=0xff => 1,
         0x100..=0xffff => 2,
@@ -181,7 +229,7 @@ const fn offset_width(size: usize) -> usize {
 }
 
 /// The size of a container whose members take `body` bytes and that has `count` offsets of the smallest width that works.
-fn total_size(body: usize, count: usize) -> usize {
+pub(super) fn total_size(body: usize, count: usize) -> usize {
     [1, 2, 4]
         .into_iter()
         .map(|width| (width, body + count * width))
