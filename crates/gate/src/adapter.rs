@@ -18,19 +18,13 @@ use crate::request::{Headers, Method, OwnedRequest, Request};
 /// Bytes of a file in one frame.
 const FRAME_BYTES: u64 = 64 << 10;
 
-/// Answers a request whose path is below a mount; `None` for all others. The body of the request does not matter.
+/// Answers a request whose path is below a mount, or where one could be; `None` for all others. The body of the request does not matter.
 pub async fn answer_request(
     gates: &Gates,
     clock: &Clock,
     request: &http::request::Parts,
 ) -> Option<http::Response<GateBody>> {
-    let (gate, path) = gates.find(request.uri.path())?;
-    // RFC 9112, 3.2; the fast lane does not take such requests.
-    let hosts = request.headers.get_all(HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && request.version == http::Version::HTTP_11) {
-        let answer = connection_error(400, "Bad request", "A request needs one Host field.");
-        return Some(into_response(answer));
-    }
+    let found = gates.find(request.uri.path());
     let mut headers = Headers::default();
     for (name, value) in &request.headers {
         headers.note(name.as_str(), value.as_bytes());
@@ -40,14 +34,25 @@ pub async fn answer_request(
         http::Method::HEAD => Method::Head,
         _ => Method::Other,
     };
+    let path = found.as_ref().map_or(request.uri.path(), |(_, path)| path);
     let plain = Request { method, path, headers };
     let now = clock.now();
-    let answer = match gate.answer_cached(&plain, now) {
-        Ok(answer) => answer,
-        Err(_) => {
-            let owned = OwnedRequest::copy(&plain);
-            gate.answer_anyhow(owned, now).await
-        }
+    let unmounted = match found {
+        Some(_) => None,
+        None => Some(gates.answer_unmounted(&plain, now)?),
+    };
+    // RFC 9112, 3.2; the fast lane does not take such requests.
+    let hosts = request.headers.get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version == http::Version::HTTP_11) {
+        let answer = connection_error(400, "Bad request", "A request needs one Host field.");
+        return Some(into_response(answer));
+    }
+    let answer = match (found, unmounted) {
+        (Some((gate, _)), _) => match gate.answer_cached(&plain, now) {
+            Ok(answer) => answer,
+            Err(_) => gate.answer_anyhow(OwnedRequest::copy(&plain), now).await,
+        },
+        (None, answer) => answer?,
     };
     Some(into_response(answer))
 }

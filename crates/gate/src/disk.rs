@@ -69,6 +69,11 @@ impl Version {
         })
     }
 
+    /// Of what is no file, but has a size.
+    pub(crate) const fn of_size(size: u64) -> Self {
+        Self { device: 0, inode: 0, size, modified: (0, 0), changed: (0, 0) }
+    }
+
     /// When it was last written or renamed.
     pub(crate) fn latest_change(&self) -> Moment {
         let (seconds, nanoseconds) = self.modified.max(self.changed);

@@ -11,7 +11,7 @@ pub(crate) const MAX_COMMIT_BYTES: u64 = 8 << 20;
 /// The most that is read of a superblock with its content inside.
 const MAX_SUPERBLOCK_BYTES: u64 = 128 << 20;
 /// The most that is read of a summary.
-const MAX_SUMMARY_BYTES: u64 = 128 << 20;
+pub(crate) const MAX_SUMMARY_BYTES: u64 = 128 << 20;
 /// What is larger than this is parsed where waiting does no harm.
 const PARSE_INLINE_BYTES: u64 = 256 << 10;
 

@@ -11,6 +11,7 @@ use crate::answer::{Answer, HeadWriter};
 use crate::conditional::{Selection, select};
 use crate::disk::{Disk, DiskError, Root};
 use crate::file_cache::{FileCache, Freshness};
+use crate::listing::{Listing, Listings};
 use crate::moment::Moment;
 use crate::passage::{Passage, Permitted};
 use crate::policy::{Policy, Rules};
@@ -58,6 +59,7 @@ pub struct Gate {
     number: u64,
     words: Words,
     state: ArcSwap<State>,
+    listings: Option<Listings>,
 }
 
 /// What changes together when the rules do.
@@ -93,7 +95,14 @@ impl Gate {
             cache,
             words,
             state: ArcSwap::from_pointee(state),
+            listings: None,
         })
+    }
+
+    /// The same, with another choice of who sees which index. It matters only while the repo is private.
+    #[must_use]
+    pub fn with_listing(self, listing: Listing) -> Self {
+        Self { listings: Listings::new(listing), ..self }
     }
 
     /// The repo's name.
@@ -136,7 +145,6 @@ impl Gate {
     }
 
     fn answer_with(&self, request: &Request<'_>, now: Moment, disk: Disk) -> Result<Answer, WouldWait> {
-        self.root.follow(now);
         let state = self.state.load();
         let passage = Passage { gate: self, rules: &state.rules, request, now, disk };
         let answer = match passage.permit() {
@@ -145,6 +153,16 @@ impl Gate {
             Err(refusal) => state.refusals.answer(refusal),
         };
         Ok(if request.method == Method::Head { answer.without_body() } else { answer })
+    }
+
+    /// The indexes per person, if there are any.
+    pub(crate) fn listings(&self) -> Option<&Listings> {
+        self.listings.as_ref()
+    }
+
+    /// Follows the operator who exchanges the repo's folder. For requests that may know whether there is one.
+    pub(crate) fn follow(&self, now: Moment) {
+        self.root.follow(now);
     }
 
     /// The file at that canonical path, as it is now.

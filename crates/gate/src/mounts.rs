@@ -5,14 +5,19 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::answer::Answer;
 use crate::file_cache::FileCache;
 use crate::gate::Gate;
+use crate::moment::Moment;
+use crate::request::Request;
+use crate::unmounted::Unmounted;
 
 /// The gates of a server by path prefix. Lookups never wait, also while the table is replaced.
 #[derive(Debug)]
 pub struct Gates {
     table: ArcSwap<Table>,
     cache: Arc<FileCache>,
+    unmounted: Option<Unmounted>,
 }
 
 #[derive(Debug, Default)]
@@ -25,7 +30,13 @@ struct Table {
 impl Gates {
     /// No gate yet. `cache` is the one that the gates are opened with.
     pub fn new(cache: Arc<FileCache>) -> Self {
-        Self { table: ArcSwap::default(), cache }
+        Self { table: ArcSwap::default(), cache, unmounted: None }
+    }
+
+    /// Where no gate is found, this answers below its prefix.
+    #[must_use]
+    pub fn with_unmounted(self, unmounted: Unmounted) -> Self {
+        Self { unmounted: Some(unmounted), ..self }
     }
 
     /// From now on these gates count, by path prefix without a slash at its end: `/repo/apps`. Where one prefix lies below another,
@@ -47,6 +58,13 @@ impl Gates {
             let (prefix, rest) = (path.get(..slash)?, path.get(slash + 1..)?);
             table.gates.get(prefix).map(|gate| (Arc::clone(gate), rest))
         })
+    }
+
+    /// The answer to a request with that raw path, below no mount, if it is one for a repo.
+    pub(crate) fn answer_unmounted(&self, request: &Request<'_>, now: Moment) -> Option<Answer> {
+        let unmounted = self.unmounted.as_ref()?;
+        let (name, _) = unmounted.name(request.path)?;
+        Some(unmounted.answer(name, request, now))
     }
 
     /// The cache of all the gates.

@@ -10,6 +10,7 @@ use crate::disk::{Disk, DiskError};
 use crate::facts::{self, CommitFacts, Damage};
 use crate::file_cache::Freshness;
 use crate::gate::Gate;
+use crate::listing::{Asking, Listed, Listings};
 use crate::moment::Moment;
 use crate::policy::{Policy, Rules, opens, shows};
 use crate::refusal::{Refusal, Scope};
@@ -54,14 +55,26 @@ impl Passage<'_> {
             Policy::Open | Policy::Refs => None,
         };
         let visitor = visitor.as_ref();
+        self.gate.follow(self.now);
         if self.request.method == Method::Other {
             return Err(Refusal::Method);
         }
         let path = RepoPath::parse(self.request.path).ok_or(Refusal::NotFound)?;
+        match (self.permit_path(&path, visitor), &path) {
+            // What is not there, or not theirs, may still be an object of the list of apps that was made for them.
+            (
+                Err(refusal @ (Refusal::NotFound | Refusal::OutOfScope(_))),
+                RepoPath::Object { checksum, kind },
+            ) => self.serve_listed(checksum, *kind, visitor)?.ok_or(refusal),
+            (permitted, _) => permitted,
+        }
+    }
+
+    fn permit_path(&self, path: &RepoPath, visitor: Option<&VerifiedToken>) -> Result<Permitted, Refusal> {
         // Only the canonical spelling of a path parses, so the request's own text is the file's name.
         debug_assert_eq!(path.relative_path(), self.request.path);
         let name = self.request.path;
-        match &path {
+        match path {
             // Every pull begins with it, with whatever token there is.
             RepoPath::Config => self.serve(Permission::gated_if(visitor.is_some()), Freshness::Mutable),
             RepoPath::Summary
@@ -70,8 +83,8 @@ impl Passage<'_> {
             | RepoPath::SummaryIdxSig
             | RepoPath::SummaryIdxSigOf(_)
             | RepoPath::SubSummary(_)
-            | RepoPath::SubSummaryDelta { .. } => self.serve(self.permit_index(visitor)?, Freshness::Mutable),
-            RepoPath::Ref(path) => self.serve(self.permit_ref(path, visitor)?, Freshness::Mutable),
+            | RepoPath::SubSummaryDelta { .. }
+            | RepoPath::Ref(_) => self.serve_index(path, visitor),
             RepoPath::Object { checksum, kind: ObjectKind::Commit } => {
                 self.serve(self.permit_commit(checksum, name, visitor)?, Freshness::Commit)
             }
@@ -109,6 +122,49 @@ impl Passage<'_> {
             (false, Freshness::Mutable) => Caching::Mutable,
         };
         Ok(Permitted { file, caching })
+    }
+
+    /// A file of the index: the operator's own, or what was made for this visitor.
+    fn serve_index(&self, path: &RepoPath, visitor: Option<&VerifiedToken>) -> Result<Permitted, Refusal> {
+        let (permission, of_app) = match path {
+            RepoPath::Ref(path) => {
+                let (RefPath::Head(name) | RefPath::Mirror { name, .. }) = path;
+                (self.permit_ref(path, visitor)?, RefName::parse(name).is_ok())
+            }
+            _ => (self.permit_index(visitor)?, false),
+        };
+        let Some((listings, asking)) = self.partial_lister(visitor).filter(|_| !of_app) else {
+            return self.serve(permission, Freshness::Mutable);
+        };
+        let file = listings.index_file(asking, path)?.ok_or(Refusal::NotFound)?;
+        Ok(Permitted { file, caching: Caching::Gated })
+    }
+
+    /// An object of the list of apps that was made for this visitor.
+    fn serve_listed(
+        &self,
+        checksum: &Checksum,
+        kind: ObjectKind,
+        visitor: Option<&VerifiedToken>,
+    ) -> Result<Option<Permitted>, Refusal> {
+        let Some((listings, asking)) = self.partial_lister(visitor) else { return Ok(None) };
+        match listings.object(asking, checksum, kind)? {
+            None => Ok(None),
+            Some(Listed::Made(file)) => Ok(Some(Permitted { file, caching: Caching::Gated })),
+            Some(Listed::OnDisk) => self.serve(Permission::gated_if(true), Freshness::Object).map(Some),
+        }
+    }
+
+    /// Who may list some refs of a private repo whose index is per person, and not all.
+    fn partial_lister<'a>(
+        &'a self,
+        visitor: Option<&'a VerifiedToken>,
+    ) -> Option<(&'a Listings, Asking<'a>)> {
+        let (listings, token) = (self.gate.listings()?, visitor?);
+        if token.allows_everything(Verb::List) || !token.allows_any(Verb::List) {
+            return None;
+        }
+        Some((listings, Asking { gate: self.gate, token, now: self.now, disk: self.disk }))
     }
 
     fn verify(&self) -> Result<VerifiedToken, Refusal> {
@@ -185,6 +241,10 @@ impl Passage<'_> {
             Some(_) => None,
             None => self.default_token_type()?,
         };
+        // The operator's list of apps is a part of the index, and as much of it may be had.
+        if commit.is_list_of_apps && self.partial_lister(visitor).is_some() {
+            return Err(Refusal::OutOfScope(Scope::Download));
+        }
         let open = self.rules.is_open(commit, default);
         match visitor {
             None if open => Ok(false),

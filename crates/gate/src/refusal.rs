@@ -36,13 +36,14 @@ pub(crate) enum Scope {
     List,
 }
 
-/// What refusals of one gate have in common; the two that are sent most are made once.
+/// What refusals of one gate have in common; the two that are sent most are made once. Of a private repo only the one that strangers
+/// never see is: what they see takes as long to make as where there is no repo at all.
 #[derive(Debug)]
 pub(crate) struct Refusals {
     words: Words,
     /// Everything below the mount needs a token, and challenges offer Basic too.
     private: bool,
-    no_credentials: Answer,
+    no_credentials: Option<Answer>,
     not_found: Answer,
 }
 
@@ -77,22 +78,24 @@ struct Saying {
 
 impl Refusals {
     pub(crate) fn new(words: Words, private: bool) -> Self {
-        let no_credentials = answer(&words, private, Refusal::Unknown(Unknown::NoCredentials));
+        let no_credentials =
+            (!private).then(|| answer(&words, private, Refusal::Unknown(Unknown::NoCredentials)));
         let not_found = answer(&words, private, Refusal::NotFound);
         Self { words, private, no_credentials, not_found }
     }
 
     /// The answer to a refused request.
     pub(crate) fn answer(&self, refusal: Refusal) -> Answer {
-        match refusal {
-            Refusal::Unknown(Unknown::NoCredentials) => self.no_credentials.clone(),
-            Refusal::NotFound => self.not_found.clone(),
-            other => answer(&self.words, self.private, other),
+        match (refusal, &self.no_credentials) {
+            (Refusal::Unknown(Unknown::NoCredentials), Some(made)) => made.clone(),
+            (Refusal::NotFound, _) => self.not_found.clone(),
+            (other, _) => answer(&self.words, self.private, other),
         }
     }
 }
 
-fn answer(words: &Words, private: bool, refusal: Refusal) -> Answer {
+/// The answer, made for the occasion.
+pub(crate) fn answer(words: &Words, private: bool, refusal: Refusal) -> Answer {
     let saying = say(words, refusal);
     let problem = Problem {
         r#type: format!("{}{}", words.problem_url, saying.slug),

@@ -81,6 +81,21 @@ impl Resource {
         })
     }
 
+    /// A file that is not on the disk.
+    pub(crate) fn made(content: Vec<u8>) -> Self {
+        let version = Version::of_size(content.len() as u64);
+        let content = Content::Memory(content.into());
+        Self {
+            etag: entity_tag(&content, &version),
+            last_modified: None,
+            version,
+            content,
+            checked: AtomicI64::new(i64::MIN),
+            heads: [const { OnceLock::new() }; 3],
+            facts: OnceLock::new(),
+        }
+    }
+
     pub(crate) fn version(&self) -> &Version {
         &self.version
     }

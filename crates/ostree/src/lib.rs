@@ -16,6 +16,7 @@
 
 mod checksum;
 mod commit;
+mod compression;
 mod delta_index;
 mod error;
 mod filter;
@@ -29,6 +30,7 @@ mod variant;
 
 pub use checksum::{Checksum, ChecksumError, DELTA_BASE64_LENGTH, HEX_LENGTH};
 pub use commit::Commit;
+pub use compression::{gunzip, gzip};
 pub use delta_index::{DeltaIndex, DeltaName};
 pub use error::ReadError;
 pub use filter::{Fate, IndexSource, SummarySource, signature_file};

@@ -1,11 +1,10 @@
 //! Summaries: `summary`, and the per-architecture ones in `summaries/HEX.gz`.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
-use flate2::read::GzDecoder;
 use gvariant::{Marker, NonFixedWidthArray, Str, Structure, Variant, gv};
 
+use crate::compression::gunzip;
 use crate::variant::{Dictionary, check_normal};
 use crate::{Checksum, DeltaName, ReadError};
 
@@ -131,17 +130,7 @@ impl Summary {
     /// # Errors
     /// [`ReadError::BadCompression`], [`ReadError::TooLarge`], [`ReadError::Mismatch`] or those of [`Self::parse`].
     pub fn parse_compressed(compressed: &[u8], expected: &Checksum, limit: u64) -> Result<Self, ReadError> {
-        let mut bytes = Vec::new();
-        let mut reader = GzDecoder::new(compressed).take(limit.saturating_add(1));
-        reader.read_to_end(&mut bytes).map_err(|_| ReadError::BadCompression)?;
-        if bytes.len() as u64 > limit {
-            return Err(ReadError::TooLarge { limit });
-        }
-        let found = Checksum::of(&bytes);
-        if found != *expected {
-            return Err(ReadError::Mismatch { expected: *expected, found });
-        }
-        Self::parse(&bytes)
+        Self::parse(&gunzip(compressed, expected, limit)?)
     }
 
     /// The ref with this name.

@@ -173,6 +173,13 @@ impl Grant {
             && [&self.ids, &self.prefixes].into_iter().any(|list| !list.is_empty())
     }
 
+    /// Whether this grant allows `verb` on every ref there may be.
+    #[must_use]
+    pub fn covers_everything(&self, verb: Verb) -> bool {
+        let all = |list: &[String]| list.iter().any(|item| item == ANY);
+        self.actions.contains(&verb) && all(&self.prefixes) && all(&self.branches) && all(&self.arches)
+    }
+
     fn covers_id(&self, id: &str) -> bool {
         self.ids.iter().any(|listed| listed == id) || self.covers_by_prefix(id)
     }

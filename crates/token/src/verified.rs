@@ -125,6 +125,12 @@ impl VerifiedToken {
             && !self.told().is_some_and(|(losses, issued_at)| losses.take_all(issued_at, verb))
     }
 
+    /// Whether it allows `verb` on every ref there may be. Of a token whose account has lost something nobody can say that.
+    #[must_use]
+    pub fn allows_everything(&self, verb: Verb) -> bool {
+        !self.is_diminished() && self.content.grants.iter().any(|grant| grant.covers_everything(verb))
+    }
+
     fn lost(&self, verb: Verb, target: &RefName, commit: Option<CommitMade<'_>>) -> bool {
         self.told().is_some_and(|(losses, issued_at)| losses.take(issued_at, verb, target, commit))
     }

@@ -185,12 +185,18 @@ impl Lane<'_> {
             Head::Other => return Step::HandOver,
             Head::Malformed(why) => return Step::Malformed(why),
             Head::Plain { length, method, path, headers, close } => {
-                let Some((gate, path)) = self.gates.find(path) else { return Step::HandOver };
-                let request = Request { method, path, headers };
                 let now = self.clock.now();
-                let step = match gate.answer_cached(&request, now) {
-                    Ok(answer) => Step::Answer { answer, now, close },
-                    Err(_) => Step::Wait { gate, request: OwnedRequest::copy(&request), now, close },
+                let step = if let Some((gate, path)) = self.gates.find(path) {
+                    let request = Request { method, path, headers };
+                    match gate.answer_cached(&request, now) {
+                        Ok(answer) => Step::Answer { answer, now, close },
+                        Err(_) => Step::Wait { gate, request: OwnedRequest::copy(&request), now, close },
+                    }
+                } else {
+                    match self.gates.answer_unmounted(&Request { method, path, headers }, now) {
+                        Some(answer) => Step::Answer { answer, now, close },
+                        None => return Step::HandOver,
+                    }
                 };
                 (length, step)
             }

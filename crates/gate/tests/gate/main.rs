@@ -4,6 +4,8 @@ mod freshness;
 mod http;
 mod lanes;
 mod leaks;
+mod listing;
+mod outsiders;
 mod private;
 mod rights;
 mod shop;

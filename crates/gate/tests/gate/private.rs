@@ -7,11 +7,7 @@ use flatpass_ostree::{ObjectKind, RepoPath};
 use flatpass_token::{AccessTable, Grant, Verb};
 
 use crate::shop::{Desk, FREE, MOUNT, OTHER, PAID, Shop, basic, object, superblock};
-use crate::wire::{Reply, Server};
-
-fn without_date(reply: Reply) -> Reply {
-    Reply { fields: reply.fields.into_iter().filter(|(name, _)| name != "date").collect(), ..reply }
-}
+use crate::wire::{Server, without_date};
 
 #[test]
 fn an_outsider_gets_the_same_answer_for_everything_there_and_not_there() {

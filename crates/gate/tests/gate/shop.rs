@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use flatpass_gate::{CacheLimits, Clock, FileCache, Gate, GateConfig, Gates, Rules};
+use flatpass_gate::{
+    CacheLimits, Clock, FileCache, Gate, GateConfig, Gates, Listing, Policy, Rules, Unmounted,
+};
 use flatpass_ostree::{Checksum, Commit, DeltaFile, ObjectKind, RepoPath};
 use flatpass_token::{
     AccessGrant, AccessTable, Claims, Grant, KeySet, Secret, SigningKey, UnixTime, Verb, Verifier,
@@ -191,7 +193,16 @@ impl Desk {
         Self::open_with(root, rules, CacheLimits::default())
     }
 
+    /// A private repo, beside which there is no other.
+    pub(crate) fn private(root: PathBuf, listing: Listing) -> Self {
+        Self::make(root, Rules::new(Policy::Private), CacheLimits::default(), listing)
+    }
+
     pub(crate) fn open_with(root: PathBuf, rules: Rules, limits: CacheLimits) -> Self {
+        Self::make(root, rules, limits, Listing::Shared)
+    }
+
+    fn make(root: PathBuf, rules: Rules, limits: CacheLimits, listing: Listing) -> Self {
         let key = SigningKey::generate().unwrap();
         let config = VerifierConfig::new(ISSUER, REPO_URL);
         let verifier = Arc::new(Verifier::new(config, KeySet::new().with(&key)));
@@ -204,8 +215,20 @@ impl Desk {
             sign_in_url: "https://shop.example/sign-in".to_owned(),
             problem_url: "https://shop.example/problems/".to_owned(),
         };
-        let gate = Arc::new(Gate::open(config, Arc::clone(&verifier), Arc::clone(&cache)).unwrap());
-        let gates = Arc::new(Gates::new(cache));
+        let gate = Gate::open(config, Arc::clone(&verifier), Arc::clone(&cache)).unwrap();
+        let gate = Arc::new(gate.with_listing(listing));
+        let unmounted = Unmounted {
+            prefix: "/repo".to_owned(),
+            public_url: "https://shop.example/repo".to_owned(),
+            is_name: |name| name.starts_with("no-"),
+            sign_in_url: "https://shop.example/sign-in".to_owned(),
+            problem_url: "https://shop.example/problems/".to_owned(),
+            verifier: Arc::new(Verifier::new(
+                VerifierConfig::new(ISSUER, "https://shop.example/repo/"),
+                KeySet::new().with(&key),
+            )),
+        };
+        let gates = Arc::new(Gates::new(cache).with_unmounted(unmounted));
         gates.replace(vec![(MOUNT.to_owned(), Arc::clone(&gate))]);
         Self { gate, gates, verifier, clock: Clock::manual(NOW), key }
     }

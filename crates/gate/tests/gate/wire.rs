@@ -108,6 +108,11 @@ pub(crate) struct Reply {
     pub(crate) body: Vec<u8>,
 }
 
+/// The reply without what the second says that it was made in.
+pub(crate) fn without_date(reply: Reply) -> Reply {
+    Reply { fields: reply.fields.into_iter().filter(|(name, _)| name != "date").collect(), ..reply }
+}
+
 impl Reply {
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())

@@ -1,0 +1,49 @@
+//! Where a repo could be and none is: just the answers that a private one has for strangers, so that nobody can tell them apart.
+
+use std::sync::Arc;
+
+use flatpass_token::Verifier;
+
+use crate::answer::Answer;
+use crate::credentials;
+use crate::moment::Moment;
+use crate::refusal::{Refusal, Words, answer};
+use crate::request::{Method, Request};
+
+/// Answers for the repos that do not exist.
+#[derive(Debug)]
+pub struct Unmounted {
+    /// What the mounts of repos begin with, without a slash at its end: `/repo`.
+    pub prefix: String,
+    /// The public URL of that: `https://shop.example/repo`.
+    pub public_url: String,
+    /// Whether a repo could have that name.
+    pub is_name: fn(&str) -> bool,
+    /// As of the gates; see [`GateConfig`](crate::GateConfig).
+    pub sign_in_url: String,
+    /// As of the gates.
+    pub problem_url: String,
+    /// Knows the keys that the gates' verifiers know, and an audience that no repo has, so it finds no token good.
+    pub verifier: Arc<Verifier>,
+}
+
+impl Unmounted {
+    /// The name that a path below no mount has where a mounted repo would have its own, and the rest of the path.
+    pub(crate) fn name<'a>(&self, path: &'a str) -> Option<(&'a str, &'a str)> {
+        let (name, rest) = path.strip_prefix(&*self.prefix)?.strip_prefix('/')?.split_once('/')?;
+        (self.is_name)(name).then_some((name, rest))
+    }
+
+    /// What a private repo of that name would say.
+    pub(crate) fn answer(&self, name: &str, request: &Request<'_>, now: Moment) -> Answer {
+        let found = credentials::verify(request.headers.authorization, &self.verifier, now.unix());
+        let refusal = found.err().map_or(Refusal::NotFound, Refusal::Unknown);
+        let words = Words {
+            realm: format!("{}/{name}", self.public_url),
+            sign_in_url: self.sign_in_url.clone(),
+            problem_url: self.problem_url.clone(),
+        };
+        let answer = answer(&words, true, refusal);
+        if request.method == Method::Head { answer.without_body() } else { answer }
+    }
+}
