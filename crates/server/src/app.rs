@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::routing::{delete, get, post};
-use flatpass_gate::{CacheLimits, Clock, FileCache, Gates};
+use flatpass_gate::{CacheLimits, Clock, FileCache, Gates, Unmounted};
 use flatpass_store::{Random, Store};
 use flatpass_token::UnixTime;
 use rand::rand_core::UnwrapErr;
@@ -63,7 +63,15 @@ impl App {
             ..CacheLimits::default()
         }));
         let snapshot = Snapshot::make(&config, &store, &files, None, now).await?;
-        let gates = Arc::new(Gates::new(files));
+        let unmounted = Unmounted {
+            prefix: "/repo".to_owned(),
+            public_url: config.at("repo"),
+            is_name: flatpass_store::is_repo_name,
+            sign_in_url: config.at("sign-in"),
+            problem_url: config.at("problems/"),
+            verifier: Arc::clone(&snapshot.unmounted),
+        };
+        let gates = Arc::new(Gates::new(files).with_unmounted(unmounted));
         gates.replace(snapshot.gates.clone());
         Ok(Arc::new(Self {
             payment: payment::provider(&config, &store).map_err(SnapshotError::Payment)?,

@@ -182,6 +182,8 @@ pub(crate) struct Snapshot {
     pub(crate) signing_key: Arc<SigningKey>,
     pub(crate) jwks: String,
     pub(crate) gates: Vec<(String, Arc<Gate>)>,
+    /// What checks tokens where no repo is: it knows the same keys, and finds no token good.
+    pub(crate) unmounted: Arc<Verifier>,
     /// When a key begins or ends to be used, so that the snapshot must be made anew.
     pub(crate) good_until: UnixTime,
 }
@@ -228,11 +230,11 @@ impl Snapshot {
         before: Option<&Self>,
         now: UnixTime,
     ) -> Result<Self, SnapshotError> {
-        let keys = store.signing_keys(now).await?;
+        let stored_keys = store.signing_keys(now).await?;
         let mut public = KeySet::default();
         let mut signing = None;
         let mut good_until = now.plus_seconds(AT_LEAST_EVERY);
-        for stored in &keys {
+        for stored in &stored_keys {
             let key = stored.signing_key()?;
             public = public.with(&key);
             if stored.phase(now) == KeyPhase::Signing && signing.is_none() {
@@ -253,6 +255,16 @@ impl Snapshot {
         for (account, until) in store.refused_tokens(now, longest).await? {
             revocations = revocations.with_subject(account.0, until);
         }
+        let keys = || KeySet::from_jwks_json(&jwks).map_err(|error| SnapshotError::Key(error.to_string()));
+        let unmounted = match before {
+            Some(before) => Arc::clone(&before.unmounted),
+            // No repo has this URL, so no token is for it.
+            None => Arc::new(Verifier::new(
+                VerifierConfig::new(config.issuer(), config.repo_url("")),
+                KeySet::default(),
+            )),
+        };
+        unmounted.set_keys(keys()?);
         let mut repos = BTreeMap::new();
         let mut gates = Vec::new();
         for repo in store.repos().await? {
@@ -277,9 +289,7 @@ impl Snapshot {
                     Arc::new(Verifier::new(settings, KeySet::default()))
                 }
             };
-            verifier.set_keys(
-                KeySet::from_jwks_json(&jwks).map_err(|error| SnapshotError::Key(error.to_string()))?,
-            );
+            verifier.set_keys(keys()?);
             verifier.set_access_tokens(access);
             verifier.set_revocations(revocations.clone());
             let refs = match old {
@@ -307,7 +317,7 @@ impl Snapshot {
             let name = repo.name.clone();
             repos.insert(name, Arc::new(RepoView::new(repo, url, offers, refs, verifier)));
         }
-        Ok(Self { repos, signing_key, jwks, gates, good_until })
+        Ok(Self { repos, signing_key, jwks, gates, unmounted, good_until })
     }
 }
 

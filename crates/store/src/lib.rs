@@ -70,7 +70,7 @@ pub use crate::orders::{Order, OrderError, OrderState, PaymentOutcome};
 pub use crate::password::PasswordCost;
 pub use crate::plans::{NewPlanItem, Plan, PlanItem};
 pub use crate::prune::Pruned;
-pub use crate::repos::{NewRepo, Repo, RepoPolicy};
+pub use crate::repos::{NewRepo, Repo, RepoPolicy, is_repo_name};
 pub use crate::robots::{RobotAccess, RobotSecret};
 pub use crate::sandbox::{SandboxPayment, SandboxState};
 pub use crate::seal::{SealError, Sealer};

@@ -93,6 +93,11 @@ pub struct Repo {
     pub created_at: UnixTime,
 }
 
+/// Whether a repo can have this name: 1 to 64 of `a-z0-9._-`, beginning with a letter or digit.
+pub fn is_repo_name(name: &str) -> bool {
+    is_name(name)
+}
+
 /// The rule for names that stand in URLs and commands.
 pub(crate) fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
