@@ -64,18 +64,19 @@ pub(crate) fn normalise_email(text: &str) -> Result<String, EmailError> {
     let (local, domain) = email.split_once('@').ok_or(EmailError)?;
     let local_letter =
         |letter: char| letter.is_ascii_alphanumeric() || ".!#$%&'*+/=?^_`{|}~-".contains(letter);
+    let fits = (1..=64).contains(&local.len()) && email.len() <= 254;
+    if fits && local.chars().all(local_letter) && is_domain(domain) { Ok(email) } else { Err(EmailError) }
+}
+
+/// Whether `text` is a domain as it stands in an address: labels of letters, digits and `-`.
+pub(crate) fn is_domain(text: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    let fits = (1..=64).contains(&local.len()) && email.len() <= 254;
-    if fits && local.chars().all(local_letter) && domain.split('.').all(label) {
-        Ok(email)
-    } else {
-        Err(EmailError)
-    }
+    text.split('.').all(label)
 }
 
 fn check_password_rule(password: &str) -> Result<(), PasswordError> {

@@ -52,6 +52,9 @@ pub enum StoreError {
         "\"{0}\" is not a name: use 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit"
     )]
     Name(String),
+    /// Not a domain.
+    #[error("\"{0}\" is not a domain, such as example.org")]
+    Domain(String),
     /// Not a branch.
     #[error("\"{0}\" is not a branch, such as stable or 24.08")]
     Branch(String),

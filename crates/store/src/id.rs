@@ -66,6 +66,8 @@ ids! {
     GroupId = "grp_";
     /// The time that one account is in one group: `mem_…`.
     MembershipId = "mem_";
+    /// An invitation into a group: `inv_…`.
+    InvitationId = "inv_";
     /// A plan: `pln_…`.
     PlanId = "pln_";
     /// An item of a plan: `itm_…`.

@@ -42,6 +42,7 @@ mod sandbox;
 mod seal;
 mod secret;
 mod sessions;
+mod verification;
 
 use std::sync::Arc;
 
@@ -53,11 +54,12 @@ pub use crate::accounts::{Account, EmailError, NewAccount, PasswordError};
 pub use crate::apps::{AppPattern, AppPatternError, is_app_id, is_branch, owner_of};
 pub use crate::entitlements::{Entitlement, Held, Holder, Lost, NewEntitlement, Source, SourceKind, What};
 pub use crate::error::StoreError;
+pub use crate::groups::invitations::{Invitation, InvitationError, NewInvitation};
 pub use crate::groups::members::{How, Member, MemberError, Membership};
 pub use crate::groups::{Group, Role, RoleError};
 pub use crate::id::{
-    AccessTokenId, AccountId, EntitlementId, GrantId, GroupId, MembershipId, OrderId, PlanId, PlanItemId,
-    SessionId,
+    AccessTokenId, AccountId, EntitlementId, GrantId, GroupId, InvitationId, MembershipId, OrderId, PlanId,
+    PlanItemId, SessionId,
 };
 pub use crate::keys::{KeyPhase, StoredKey};
 pub use crate::money::{Money, MoneyError};

@@ -7,9 +7,11 @@ use crate::{Store, StoreError};
 /// What [`Store::prune`] deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Pruned {
+    /// Links that would have proved an address.
+    pub verifications: u64,
     /// Expired browser sessions.
     pub sessions: u64,
-    /// Authorization codes that expired two days ago or more.
+    /// Authorization codes that expired a day ago or more.
     pub codes: u64,
     /// Codes of devices without a browser that expired a day ago or more.
     pub device_codes: u64,
@@ -23,9 +25,10 @@ pub struct Pruned {
     pub keys: u64,
 }
 
-/// Ended codes and devices are kept for two days, so that a late second use is still recognised and logged as one, and so that
-/// the tokens of a device that was signed out are refused as long as one may live (a day).
-const KEPT_SECONDS: i64 = 2 * 24 * 60 * 60;
+/// Ended codes are kept for a day, so that a late second use is still recognised and logged as one.
+const KEPT_SECONDS: i64 = 24 * 60 * 60;
+/// Ended devices are kept for as long as a token of theirs may live (a day) and one more, so that it is refused all that time.
+const DEVICE_KEPT_SECONDS: i64 = 2 * KEPT_SECONDS;
 
 impl Store {
     /// Deletes what has ended: sessions, codes, tokens, devices and keys. Never orders, events, entitlements or accounts.
@@ -39,6 +42,7 @@ impl Store {
             sqlx::query(sql).bind(before).execute(&mut *transaction).await.map(|done| done.rows_affected())
         };
         let pruned = Pruned {
+            verifications: delete("DELETE FROM email_verifications WHERE expires_at <= $1", now.0).await?,
             sessions: delete("DELETE FROM sessions WHERE expires_at <= $1", now.0).await?,
             codes: delete("DELETE FROM authorization_codes WHERE expires_at <= $1", kept_since).await?,
             device_codes: delete("DELETE FROM device_codes WHERE expires_at <= $1", kept_since).await?,
@@ -48,7 +52,7 @@ impl Store {
                    OR (NOT EXISTS (SELECT 1 FROM refresh_tokens
                                    WHERE device_id = devices.id AND refresh_tokens.expires_at > $1)
                        AND NOT EXISTS (SELECT 1 FROM robot_secrets WHERE device_id = devices.id))",
-                kept_since,
+                now.0.saturating_sub(DEVICE_KEPT_SECONDS),
             )
             .await?,
             refresh_tokens: delete("DELETE FROM refresh_tokens WHERE expires_at <= $1", kept_since).await?,

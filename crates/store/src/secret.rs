@@ -15,6 +15,8 @@ pub(crate) mod prefix {
     pub(crate) const ACCESS_TOKEN: &str = "fpt_";
     pub(crate) const DEVICE_CODE: &str = "fpd_";
     pub(crate) const ROBOT: &str = "fpk_";
+    pub(crate) const INVITATION: &str = "fpi_";
+    pub(crate) const VERIFICATION: &str = "fpv_";
 }
 
 /// Longer texts than this were not made by us.

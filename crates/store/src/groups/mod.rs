@@ -1,5 +1,7 @@
 //! Groups of accounts: a company, a team, a customer. What a group holds, each member may do, as long as it is a member.
 
+pub(crate) mod domains;
+pub(crate) mod invitations;
 pub(crate) mod members;
 
 use flatpass_token::UnixTime;

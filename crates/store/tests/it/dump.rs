@@ -1,3 +1,4 @@
+use flatpass_store::{NewInvitation, Role};
 use flatpass_token::{Secret, SecretHash};
 
 use crate::scene::{CLIENT, NOW, PASSWORD, REDIRECT, Scene, VERIFIER, account, code, repo, rng};
@@ -26,12 +27,23 @@ async fn no_secret_of_any_kind_stands_in_the_database_or_its_log() {
     store.decide_device_request(by_code.user_code.expose(), &ada.id, true, NOW).await.unwrap();
     let third =
         store.exchange_device_code(by_code.device_code.expose(), CLIENT, "", NOW, &mut rng).await.unwrap();
+    let group = store.add_group("acme", None, NOW, &mut rng).await.unwrap();
+    let new =
+        NewInvitation { role: Role::Member, email: None, max_uses: 1, expires_at: NOW.plus_seconds(60) };
+    let (invitation, _) = store.invite(&group.id, new, None, NOW, &mut rng).await.unwrap();
+    let verification = store.create_verification(&ada.id, NOW, &mut rng).await.unwrap();
     store.ensure_signing_key(NOW, &mut rng).await.unwrap();
     let rotated = store.rotate_key(NOW, 3600, &mut rng).await.unwrap();
     let key_file = std::fs::read_to_string(scene.folder.path().join("secret.key")).unwrap();
 
     let secrets = [&session, &code, &first.access, &first.refresh, &second.access, &second.refresh, &basic];
-    let secrets = secrets.into_iter().chain([&codes.device_code, &third.access, &third.refresh]);
+    let secrets = secrets.into_iter().chain([
+        &codes.device_code,
+        &third.access,
+        &third.refresh,
+        &invitation,
+        &verification,
+    ]);
     let secrets = secrets.map(Secret::expose);
     let mut needles: Vec<Vec<u8>> = vec![
         PASSWORD.into(),

@@ -8,6 +8,7 @@ mod devices;
 mod dump;
 mod expansion;
 mod files;
+mod groups;
 mod keys;
 mod migration;
 mod orders;
