@@ -2,8 +2,9 @@
 //!
 //! A request walks in a straight line: [`dbus`] translates Flatpak's call; [`session`] decides what it takes (a token
 //! in memory, the authority, a web flow); [`authority`] speaks HTTP; [`webflow`] has the browser's answer;
-//! [`credentials`] keeps the sign-in. [`bridge`] is a client of all that: it fetches private indexes for Flatpak. [`cli`] is the
-//! command.
+//! [`credentials`] keeps the sign-in. [`bridge`] is a client of all that: it fetches private indexes for Flatpak.
+//! [`cli`] is the command; for it, [`installation`] changes the secret in a remote's URL, and [`private_bus`] and
+//! [`robot_file`] serve machines that have no session bus.
 //!
 //! What a client of the D-Bus interface may rely on:
 //! - the request's object is at the path that the client computes from its own name and its handle token;
@@ -19,6 +20,9 @@ pub mod bridge;
 pub mod cli;
 pub mod credentials;
 pub mod dbus;
+pub mod installation;
+pub mod private_bus;
+pub mod robot_file;
 pub mod secret;
 pub mod session;
 pub mod webflow;

@@ -136,6 +136,12 @@ pub enum AuthorityError {
         /// The authority's sentence, fit to be shown.
         detail: String,
     },
+    /// The secret of a device or of a robot is not accepted (RFC 6749 section 5.2, `invalid_client`).
+    #[error("{host} does not accept this machine's secret (any more). Get a new one from the store.")]
+    InvalidSecret {
+        /// The authority's host.
+        host: String,
+    },
     /// The authority is older than what is asked of it.
     #[error("{host} cannot {what}. Ask the store's operator to update Flatpass.")]
     NotOffered {

@@ -21,6 +21,10 @@ pub struct Metadata {
     pub ref_tokens_endpoint: Url,
     /// Where summary tokens are asked for, if the authority has private repos.
     pub summary_tokens_endpoint: Option<Url>,
+    /// Where the device grant begins (RFC 8628), if the authority can do it.
+    pub device_authorization_endpoint: Option<Url>,
+    /// Where the secrets of devices are made, if the authority can do it.
+    pub access_tokens_endpoint: Option<Url>,
     /// Whether every authorization answer has an `iss` (RFC 9207 section 3).
     pub answers_have_iss: bool,
 }
@@ -33,6 +37,8 @@ struct Document {
     revocation_endpoint: Option<String>,
     flatpass_ref_tokens_endpoint: Option<String>,
     flatpass_summary_tokens_endpoint: Option<String>,
+    device_authorization_endpoint: Option<String>,
+    flatpass_access_tokens_endpoint: Option<String>,
     #[serde(default)]
     code_challenge_methods_supported: Option<Vec<String>>,
     #[serde(default)]
@@ -87,6 +93,14 @@ impl Metadata {
                 "flatpass_summary_tokens_endpoint",
                 document.flatpass_summary_tokens_endpoint.as_ref(),
             )?,
+            device_authorization_endpoint: optional(
+                "device_authorization_endpoint",
+                document.device_authorization_endpoint.as_ref(),
+            )?,
+            access_tokens_endpoint: optional(
+                "flatpass_access_tokens_endpoint",
+                document.flatpass_access_tokens_endpoint.as_ref(),
+            )?,
             answers_have_iss: document.authorization_response_iss_parameter_supported,
             issuer: document.issuer,
         })
@@ -131,6 +145,13 @@ mod tests {
             );
         let answer = Metadata::read(&url, elsewhere.as_bytes());
         assert!(matches!(answer, Err(AuthorityError::ForeignEndpoint { .. })), "{answer:?}");
+        for name in ["device_authorization_endpoint", "flatpass_access_tokens_endpoint"] {
+            let mut document: serde_json::Value =
+                serde_json::from_slice(&document("https://shop.example", "https://shop.example")).expect("JSON");
+            document[name] = "https://evil.example/x".into();
+            let answer = Metadata::read(&url, document.to_string().as_bytes());
+            assert!(matches!(answer, Err(AuthorityError::ForeignEndpoint { .. })), "{name}");
+        }
     }
 
     #[test]

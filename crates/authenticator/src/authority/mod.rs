@@ -1,6 +1,8 @@
 //! The client of an authority: metadata, ref tokens, and the OAuth endpoints.
 
+pub mod access_tokens;
 pub mod address;
+pub mod device;
 pub mod error;
 pub mod http;
 pub mod metadata;
@@ -14,7 +16,9 @@ use flatpass_token::UnixTime;
 use reqwest::StatusCode;
 use tokio::sync::Mutex;
 
+use self::access_tokens::{DeviceSecret, MadeSecret};
 use self::address::{AuthorityUrl, RepoUrl};
+use self::device::{DeviceAuthorization, Poll};
 use self::error::AuthorityError;
 use self::http::{Http, HttpConfig};
 use self::metadata::Metadata;
@@ -147,5 +151,100 @@ impl Authority {
     pub async fn revoke(&self, refresh: &SecretText, now: UnixTime) -> Result<(), AuthorityError> {
         let metadata = self.metadata(now).await?;
         oauth::revoke(&self.http, &metadata, refresh).await
+    }
+
+    /// Asks for an access token for a robot.
+    ///
+    /// # Errors
+    /// See [`oauth::client_credentials`].
+    pub async fn client_credentials(
+        &self,
+        id: &str,
+        secret: &SecretText,
+        now: UnixTime,
+    ) -> Result<TokenPair, AuthorityError> {
+        let metadata = self.metadata(now).await?;
+        oauth::client_credentials(&self.http, &self.url, &metadata, id, secret).await
+    }
+
+    /// Begins the device grant.
+    ///
+    /// # Errors
+    /// See [`device::authorize`].
+    pub async fn device_authorization(
+        &self,
+        device_name: &str,
+        now: UnixTime,
+    ) -> Result<DeviceAuthorization, AuthorityError> {
+        let metadata = self.metadata(now).await?;
+        device::authorize(&self.http, &self.url, &metadata, device_name).await
+    }
+
+    /// Asks once whether the person has answered.
+    ///
+    /// # Errors
+    /// See [`device::poll`].
+    pub async fn device_poll(&self, code: &SecretText, now: UnixTime) -> Result<Poll, AuthorityError> {
+        let metadata = self.metadata(now).await?;
+        device::poll(&self.http, &self.url, &metadata, code).await
+    }
+
+    /// Makes a secret for this device and one repo.
+    ///
+    /// # Errors
+    /// See [`access_tokens::make`].
+    pub async fn make_device_secret(
+        &self,
+        access: &SecretText,
+        repo: &RepoUrl,
+        name: &str,
+        now: UnixTime,
+    ) -> Result<MadeSecret, AuthorityError> {
+        let metadata = self.metadata(now).await?;
+        access_tokens::make(&self.http, &self.url, &metadata, access, repo, name).await
+    }
+
+    /// Replaces a device's secret. The former one stays good for at most an hour.
+    ///
+    /// # Errors
+    /// See [`access_tokens::rotate`].
+    pub async fn rotate_device_secret(
+        &self,
+        secret: &DeviceSecret,
+        repo: &RepoUrl,
+        now: UnixTime,
+    ) -> Result<MadeSecret, AuthorityError> {
+        let metadata = self.metadata(now).await?;
+        access_tokens::rotate(&self.http, &self.url, &metadata, secret, repo).await
+    }
+
+    /// Ends a device's secret.
+    ///
+    /// # Errors
+    /// See [`access_tokens::revoke`].
+    pub async fn revoke_device_secret(
+        &self,
+        secret: &DeviceSecret,
+        now: UnixTime,
+    ) -> Result<(), AuthorityError> {
+        let metadata = self.metadata(now).await?;
+        access_tokens::revoke(&self.http, &self.url, &metadata, secret).await
+    }
+
+    /// Fetches something of the authority's own, as the signed-in account or as nobody.
+    ///
+    /// # Errors
+    /// All transport errors. A status that is no success gives `None`.
+    pub async fn fetch(
+        &self,
+        below: &str,
+        access: Option<&SecretText>,
+    ) -> Result<Option<Vec<u8>>, AuthorityError> {
+        let mut request = self.http.client().get(self.url.join(below));
+        if let Some(access) = access {
+            request = request.bearer_auth(access.expose());
+        }
+        let answer = self.http.send(request).await?;
+        Ok(answer.status.is_success().then_some(answer.body))
     }
 }

@@ -1,5 +1,6 @@
-//! The token and revocation endpoints: RFC 6749 sections 4.1.3 and 6, RFC 7636, RFC 7009.
+//! The token and revocation endpoints: RFC 6749 sections 4.1.3, 4.4 and 6, RFC 7636, RFC 7009.
 
+use flatpass_token::UnixTime;
 use reqwest::StatusCode;
 use serde::Deserialize;
 use url::Url;
@@ -36,6 +37,14 @@ struct Document {
 #[derive(Deserialize)]
 struct OauthError {
     error: String,
+}
+
+impl TokenPair {
+    /// When the access token ends, if it was asked for `now`.
+    #[must_use]
+    pub fn access_until(&self, now: UnixTime) -> UnixTime {
+        UnixTime(now.0.saturating_add(self.access_expires_in.max(0)))
+    }
 }
 
 /// What proves that a code is ours.
@@ -84,6 +93,22 @@ pub async fn refresh(
     token(http, url, metadata, &form).await
 }
 
+/// Asks for an access token for a robot (RFC 6749 section 4.4). There is no refresh token: one asks again.
+///
+/// # Errors
+/// [`AuthorityError::InvalidSecret`] if the robot's credentials are not accepted, and all transport errors.
+pub async fn client_credentials(
+    http: &Http,
+    url: &AuthorityUrl,
+    metadata: &Metadata,
+    id: &str,
+    secret: &SecretText,
+) -> Result<TokenPair, AuthorityError> {
+    let form =
+        [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret.expose())];
+    token(http, url, metadata, &form).await
+}
+
 async fn token(
     http: &Http,
     url: &AuthorityUrl,
@@ -91,32 +116,37 @@ async fn token(
     form: &[(&str, &str)],
 ) -> Result<TokenPair, AuthorityError> {
     let answer = http.send(http.client().post(metadata.token_endpoint.clone()).form(form)).await?;
-    let malformed = |what: String| AuthorityError::Malformed { host: url.host(), what };
-    match answer.status {
-        StatusCode::OK => {
-            // serde's message is not shown: it could quote a token.
-            let document: Document = serde_json::from_slice(&answer.body)
-                .map_err(|_| malformed("its token answer is not right".to_owned()))?;
-            if !document.token_type.eq_ignore_ascii_case("bearer") || !document.access_token.is_bearer_token()
-            {
-                return Err(malformed("its access token is not a bearer token".to_owned()));
-            }
-            Ok(TokenPair {
-                access: document.access_token,
-                access_expires_in: document.expires_in.unwrap_or(60),
-                refresh: document.refresh_token.filter(|token| !token.expose().is_empty()),
-            })
-        }
-        _ => {
-            let code = serde_json::from_slice::<OauthError>(&answer.body).map(|problem| problem.error);
-            match code.as_deref() {
-                Ok("invalid_grant") => {
-                    Err(AuthorityError::InvalidGrant { host: url.host(), url: url.to_string() })
-                }
-                _ => Err(http.refusal(&answer)),
-            }
-        }
+    if answer.status == StatusCode::OK {
+        return read_tokens(url, &answer.body);
     }
+    match error_code(&answer.body).as_deref() {
+        Some("invalid_grant") => {
+            Err(AuthorityError::InvalidGrant { host: url.host(), url: url.to_string() })
+        }
+        Some("invalid_client") => Err(AuthorityError::InvalidSecret { host: url.host() }),
+        _ => Err(http.refusal(&answer)),
+    }
+}
+
+/// Reads the token endpoint's right answer.
+pub(super) fn read_tokens(url: &AuthorityUrl, body: &[u8]) -> Result<TokenPair, AuthorityError> {
+    let malformed = |what: &str| AuthorityError::Malformed { host: url.host(), what: what.to_owned() };
+    // serde's message is not shown: it could quote a token.
+    let document: Document =
+        serde_json::from_slice(body).map_err(|_| malformed("its token answer is not right"))?;
+    if !document.token_type.eq_ignore_ascii_case("bearer") || !document.access_token.is_bearer_token() {
+        return Err(malformed("its access token is not a bearer token"));
+    }
+    Ok(TokenPair {
+        access: document.access_token,
+        access_expires_in: document.expires_in.unwrap_or(60),
+        refresh: document.refresh_token.filter(|token| !token.expose().is_empty()),
+    })
+}
+
+/// The `error` of an OAuth error answer.
+pub(super) fn error_code(body: &[u8]) -> Option<String> {
+    serde_json::from_slice::<OauthError>(body).map(|problem| problem.error).ok()
 }
 
 /// Revokes a refresh token, and with it everything it gave (RFC 7009 section 2.1). An authority without a

@@ -43,11 +43,23 @@ pub struct FlatpakRepo {
     values: BTreeMap<String, String>,
 }
 
+impl std::fmt::Debug for FlatpakRepo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FlatpakRepo(..)")
+    }
+}
+
 impl FlatpakRepo {
     /// A file with nothing but a URL.
     #[must_use]
     pub fn with_url(url: String) -> Self {
         Self { url, values: BTreeMap::new() }
+    }
+
+    /// The same with another address.
+    #[must_use]
+    pub fn at(self, url: String) -> Self {
+        Self { url, ..self }
     }
 
     /// Reads the text of a file.
@@ -117,11 +129,5 @@ mod tests {
         assert!(!written.contains("evil") && !written.contains("passwd"));
         assert_eq!(FlatpakRepo::parse("<html>"), Err(FlatpakRepoError::NoGroup));
         assert_eq!(FlatpakRepo::parse("[Flatpak Repo]\nTitle=x\n"), Err(FlatpakRepoError::NoUrl));
-    }
-
-    impl std::fmt::Debug for FlatpakRepo {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("FlatpakRepo(..)")
-        }
     }
 }

@@ -1,21 +1,22 @@
-//! `login`: the same web flow as Flatpak's, ahead of time.
-
-use std::time::Duration;
+//! `login`: the same sign-in as Flatpak's, ahead of time.
 
 use clap::Args;
 
-use super::browser::Terminal;
+use super::sign_in::HowToSignIn;
 use super::{Failure, StoreArgument, surroundings};
 use crate::authority::address::AuthorityUrl;
-use crate::session::refusal::Ended;
 
-/// Sign in to a store in your browser.
+/// Sign in to a store.
 ///
-/// Installations and updates then need nobody until the store ends the sign-in. Signing in again replaces the former sign-in, also with another account.
+/// Installations and updates then need nobody until the store ends the sign-in. Signing in again replaces the former
+/// sign-in, also with another account. It happens in your browser; on a computer that has none you are shown a code to
+/// type on another device.
 #[derive(Debug, Args)]
 pub struct Login {
     #[command(flatten)]
     store: StoreArgument,
+    #[command(flatten)]
+    how: HowToSignIn,
 }
 
 impl Login {
@@ -27,21 +28,8 @@ impl Login {
         let url = AuthorityUrl::parse(&self.store.url)?;
         let sessions = surroundings::sessions()?;
         let session = sessions.with(&url)?;
-        let ended = tokio::select! {
-            ended = session.sign_in(&Terminal) => ended,
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted?;
-                Err(Ended::Cancelled)
-            }
-        };
-        sessions.settle(Duration::from_secs(35)).await;
-        match ended {
-            Ok(()) => {
-                println!("You are signed in to {}.", url.host());
-                Ok(())
-            }
-            Err(Ended::Cancelled) => Err(Failure::Cancelled),
-            Err(Ended::Refused(refusal)) => Err(refusal.into()),
-        }
+        self.how.sign_in(&sessions, &session).await.map_err(Failure::ended)?;
+        println!("You are signed in to {}.", url.host());
+        Ok(())
     }
 }

@@ -1,16 +1,24 @@
 //! The command line: what a person or the session bus can start.
 //!
 //! Exit codes: 0 done, 1 failed (a sentence on standard error says why and what to do), 2 wrong arguments,
-//! 3 the person cancelled.
+//! 3 the person cancelled; `run` has those of its command.
 
 pub mod bridge;
 pub mod browser;
+pub mod device_code;
 pub mod flatpakrepo;
 pub mod install;
+pub mod keep_bus;
+pub mod location;
 pub mod login;
 pub mod logout;
+pub mod qr;
 pub mod remote_add;
+pub mod remote_remove;
+pub mod remote_rotate;
+pub mod run;
 pub mod serve;
+pub mod sign_in;
 pub mod status;
 pub mod surroundings;
 
@@ -22,11 +30,13 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::session::refusal::Ended;
+
 /// Lets Flatpak install apps that need a sign-in or were bought.
 ///
 /// Flatpak starts this by itself when a remote asks for it; you are then shown the store's page in your browser, and
-/// nothing more is needed. The commands here are for signing in ahead of time (before an unattended update, say),
-/// signing out, and adding a store's remote.
+/// nothing more is needed. The commands here are for adding a store's remote (a private one too), for signing in ahead
+/// of time, and for machines where nobody is signed in to a desktop.
 #[derive(Debug, Parser)]
 #[command(name = "flatpass-authenticator", version, after_help = EXAMPLES)]
 pub struct Arguments {
@@ -41,19 +51,24 @@ pub struct Arguments {
 
 const EXAMPLES: &str = "Examples:
   Add a store's remote and install an app from it:
-    flatpass-authenticator remote-add --user https://shop.example/apps.flatpakrepo
+    flatpass-authenticator remote-add --user shop.example/apps
     flatpak install --user apps org.example.App
   Sign in, so that updates at night need nobody:
     flatpass-authenticator login https://shop.example/
+  Give a private remote a new secret:
+    flatpass-authenticator remote-rotate apps
+  Update a server, with the robot's credentials in /etc/flatpass/robot.toml:
+    flatpass-authenticator run -- flatpak update --system -y --noninteractive
 
 Environment:
   BROWSER               the program that shows web pages
+  CREDENTIALS_DIRECTORY systemd's credentials for `run`; flatpass-robot is the robot's
   FLATPASS_CA_FILE      a PEM file with more trusted certificate authorities
   FLATPASS_CREDENTIALS  where sign-ins are kept: auto, file or secret-service; auto is
                         the keyring, or a file where there is none
   XDG_STATE_HOME        sign-ins are recorded in its folder flatpass (default ~/.local/state)";
 
-// `run` and `peers` will stand here.
+// `peers` will stand here.
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
@@ -62,7 +77,12 @@ enum Command {
     Status(status::Status),
     RemoteAdd(remote_add::RemoteAdd),
     Bridge(bridge::BridgeCommand),
+    RemoteRotate(remote_rotate::RemoteRotate),
+    RemoteRemove(remote_remove::RemoteRemove),
+    Run(run::Run),
     Install(install::Install),
+    #[command(name = crate::private_bus::KEEPER_COMMAND, hide = true)]
+    KeepBus(keep_bus::KeepBus),
 }
 
 /// The address of a store, as an argument.
@@ -80,6 +100,17 @@ pub enum Failure {
     Cancelled,
     /// Anything else, as a sentence.
     Error(anyhow::Error),
+    /// The exit code of another command, which has said what there is to say.
+    Exit(u8),
+}
+
+impl Failure {
+    fn ended(ended: Ended) -> Self {
+        match ended {
+            Ended::Cancelled => Self::Cancelled,
+            Ended::Refused(refusal) => refusal.into(),
+        }
+    }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -112,6 +143,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
             eprintln!("Cancelled; nothing was changed.");
             ExitCode::from(3)
         }
+        Err(Failure::Exit(code)) => ExitCode::from(code),
         Err(Failure::Error(error)) => {
             eprintln!("{error:#}");
             ExitCode::FAILURE
@@ -129,6 +161,10 @@ async fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Status(command)) => Box::pin(command.run()).await,
         Some(Command::RemoteAdd(command)) => Box::pin(command.run()).await,
         Some(Command::Bridge(command)) => Box::pin(command.run()).await,
+        Some(Command::RemoteRotate(command)) => Box::pin(command.run()).await,
+        Some(Command::RemoteRemove(command)) => Box::pin(command.run()).await,
+        Some(Command::Run(command)) => Box::pin(command.run()).await,
+        Some(Command::KeepBus(command)) => Box::pin(command.run()).await,
         Some(Command::Install(command)) => command.run(),
     }
 }

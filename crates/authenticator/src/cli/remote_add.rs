@@ -1,38 +1,41 @@
-//! `remote-add`: `flatpak remote-add` with the authenticator set, which takes three options that nobody remembers.
+//! `remote-add`: `flatpak remote-add` with the authenticator set and, for a private repository, a secret of this device
+//! in the address.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{IsTerminal as _, Seek as _, Write as _};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use clap::Args;
-use rand::SeedableRng as _;
-use rand::rngs::{StdRng, SysRng};
+use rustix::fs::{MemfdFlags, memfd_create};
 use tokio::process::Command;
-use url::Url;
 
-use super::flatpakrepo::FlatpakRepo;
+use super::location::Found;
+use super::sign_in::HowToSignIn;
 use super::{Failure, surroundings};
-use crate::authority::address::{AuthorityUrl, RepoUrl, host_and_port};
-use crate::authority::error::AuthorityError;
-use crate::authority::http::Http;
+use crate::authority::access_tokens::{DeviceSecret, MadeSecret};
+use crate::authority::address::AuthorityUrl;
 use crate::dbus::BUS_NAME;
-use crate::session::Sessions;
-use crate::webflow::pkce::random_text;
-
-/// The largest `.flatpakrepo` that is read, in bytes.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
+use crate::installation::readers::{Readers, readers_of};
+use crate::installation::{Installation, Scope};
+use crate::secret::SecretText;
+use crate::session::{Session, Sessions};
 
 /// Add a store's remote to Flatpak.
 ///
-/// URL is the address of the store's .flatpakrepo file (best: the key that signs its apps is in it), a .flatpakrepo
-/// file on this computer, or the address of the repository itself. If the address has a password in it, give `-`
-/// and type or pipe the address, so that it does not appear in the list of processes.
+/// WHERE is STORE/REPO, such as `shop.example/apps`; or the address of the repository or of its .flatpakrepo file; or
+/// a .flatpakrepo file on this computer. If there is a password in the address, give `-` and type or pipe the address,
+/// so that it does not appear in the list of processes.
+///
+/// If the repository is private, you sign in first. This device then gets a secret of its own for this repository,
+/// which Flatpak keeps in the remote's address: see it, and end it, on your account page; `remote-rotate` replaces it.
+/// In a system-wide remote every user of this computer can read it.
 #[derive(Debug, Args)]
 pub struct RemoteAdd {
-    /// The store's .flatpakrepo (an address or a file), its repository's address, or - to read it from standard input
-    #[arg(value_name = "URL")]
+    /// STORE/REPO, an address, a .flatpakrepo file, or - to read one of these from standard input
+    #[arg(value_name = "WHERE")]
     location: String,
     /// What you want to call the remote (default: from the address)
     name: Option<String>,
@@ -45,7 +48,7 @@ pub struct RemoteAdd {
     /// The store's address, if it cannot be found out from the repository's
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// The public key that signs the repository
+    /// The public key that signs the repository (default: what the store's .flatpakrepo says)
     #[arg(long, value_name = "FILE")]
     gpg_import: Option<PathBuf>,
     /// Accept apps that nobody signed
@@ -54,6 +57,11 @@ pub struct RemoteAdd {
     /// Do nothing if there is such a remote already
     #[arg(long)]
     if_not_exists: bool,
+    #[command(flatten)]
+    how: HowToSignIn,
+    /// Do not ask before a secret is put where others can read it
+    #[arg(short = 'y', long)]
+    assumeyes: bool,
 }
 
 impl RemoteAdd {
@@ -64,37 +72,45 @@ impl RemoteAdd {
     pub async fn run(self) -> Result<(), Failure> {
         let location = self.location()?;
         let sessions = surroundings::sessions()?;
-        let repo = read_location(&location, &sessions).await?;
-        let plain =
-            RepoUrl::parse(&repo.url).map_err(|error| anyhow!("This remote cannot be used: {error}."))?;
-        if !repo.has_key() && self.gpg_import.is_none() && !self.no_gpg_verify {
+        let mut found = Found::at(&location, self.store.as_deref(), &sessions).await?;
+        let session = sessions.with(&found.store)?;
+        let name = self.name.clone().unwrap_or_else(|| found.name.clone());
+        let installation = Installation::of(self.scope())
+            .context("HOME is not set, so there is no installation for you alone. Set it, then try again.")?;
+        if installation.remote(&name)?.is_some() {
+            if self.if_not_exists {
+                println!("There is a remote {name} already.");
+                return Ok(());
+            }
             return Err(anyhow!(
-                "The key that signs this repository is not known. Use the store's .flatpakrepo file, or give the \
-                 key with --gpg-import FILE; or, if you accept apps that nobody signed, add --no-gpg-verify."
+                "There is a remote {name} already. Choose another name, or remove it first with \
+                 `flatpass-authenticator remote-remove {} {name}`.",
+                self.scope().option()
             )
             .into());
         }
-        let store = match &self.store {
-            Some(url) => AuthorityUrl::parse(url)?,
-            None => find_store(&plain, &sessions).await?,
+        found.take_up_file(&session, None).await?;
+        let has_secret = DeviceSecret::in_url(&found.repo.url)?.is_some();
+        let fresh = if !has_secret && found.is_private(&sessions).await? {
+            Some(self.get_secret(&mut found, &installation, &sessions, &session).await?)
+        } else {
+            let now = sessions.environment().now();
+            if !session.authority().knows_repo(&found.plain, now).await? {
+                return Err(self.unknown(&found).into());
+            }
+            self.check_key(&found)?;
+            None
         };
-        let session = sessions.with(&store)?;
-        if !session.authority().knows_repo(&plain, sessions.environment().now()).await? {
-            return Err(anyhow!(
-                "The store at {store} does not know the repository {plain}. Ask the store for its address, or name \
-                 the right store with --store URL."
-            )
-            .into());
+        let added = self.add(&name, &found, fresh.as_ref(), &installation).await;
+        if let (Err(_), Some(fresh)) = (&added, &fresh) {
+            take_back(&sessions, &session, &fresh.secret).await;
         }
-        let name = self.name.clone().unwrap_or_else(|| name_from(&location, &plain));
-        let file = TemporaryFile::new(&repo.to_text())?;
-        let status = self.flatpak(&name, &store, file.path()).status().await;
-        let status = status.context("Cannot run flatpak. Install it, then try again")?;
-        drop(file);
-        if !status.success() {
-            return Err(anyhow!("flatpak did not add the remote; what it said stands above.").into());
+        added?;
+        if let Some(fresh) = &fresh {
+            println!("This device's secret is called \u{201c}{}\u{201d} on {}account.", fresh.name, found.store);
+            say_who_can_read(&installation);
         }
-        println!("Added the remote {name}. See what it has: flatpak remote-ls {} {name}", self.scope());
+        println!("Added the remote {name}. See what it has: flatpak remote-ls {} {name}", self.scope().option());
         Ok(())
     }
 
@@ -107,15 +123,116 @@ impl RemoteAdd {
         Ok(line.trim().to_owned())
     }
 
-    fn scope(&self) -> &'static str {
-        if self.user { "--user" } else { "--system" }
+    fn scope(&self) -> Scope {
+        if self.user { Scope::User } else { Scope::System }
     }
 
-    fn flatpak(&self, name: &str, store: &AuthorityUrl, file: &Path) -> Command {
+    fn unknown(&self, found: &Found) -> anyhow::Error {
+        anyhow!(
+            "The store at {} does not know the repository {}. Ask the store for its address, or name the right store \
+             with --store URL.",
+            found.store,
+            found.plain
+        )
+    }
+
+    fn check_key(&self, found: &Found) -> anyhow::Result<()> {
+        if found.repo.has_key() || self.gpg_import.is_some() || self.no_gpg_verify {
+            return Ok(());
+        }
+        Err(anyhow!(
+            "The key that signs this repository is not known. Use the store's .flatpakrepo file, or give the key with \
+             --gpg-import FILE; or, if you accept apps that nobody signed, add --no-gpg-verify."
+        ))
+    }
+
+    /// Signs in if nobody is, and gets this device a secret.
+    async fn get_secret(
+        &self,
+        found: &mut Found,
+        installation: &Installation,
+        sessions: &Sessions,
+        session: &Arc<Session>,
+    ) -> Result<MadeSecret, Failure> {
+        if self.scope() == Scope::System && !self.agrees(installation, found)? {
+            return Err(Failure::Cancelled);
+        }
+        let mut access = session.api_access().await?;
+        if access.is_none() {
+            eprintln!("The repository {} is private.", found.plain);
+            self.how.sign_in(sessions, session).await.map_err(Failure::ended)?;
+            access = session.api_access().await?;
+        }
+        found.take_up_file(session, access.as_ref()).await?;
+        self.check_key(found)?;
+        let host = surroundings::host_name().unwrap_or_else(|| "Flatpak".to_owned());
+        let name = format!("{host} ({})", self.scope().word());
+        Ok(session.make_device_secret(&found.plain, &name).await?)
+    }
+
+    /// Says who will be able to read the secret, before there is one.
+    fn agrees(&self, installation: &Installation, found: &Found) -> anyhow::Result<bool> {
+        let config = installation.config();
+        if readers_of(&config) != Readers::Everyone {
+            return Ok(true);
+        }
+        eprintln!(
+            "The repository {} is private. A system-wide remote keeps this device's secret in {}, which every user \
+             and every program of this computer can read: they all could then read what you may read there. To \
+             avoid that, add the remote for you alone with --user, or for unattended machines use a robot of its own \
+             that may do little, and `flatpass-authenticator run`.",
+            found.plain,
+            config.display()
+        );
+        if self.assumeyes || !std::io::stdin().is_terminal() {
+            return Ok(true);
+        }
+        eprint!("Go on? [y/N] ");
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).context("Cannot read your answer")?;
+        Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+    }
+
+    /// Lets flatpak add the remote. A secret travels in a file without a name, never among arguments.
+    async fn add(
+        &self,
+        name: &str,
+        found: &Found,
+        fresh: Option<&MadeSecret>,
+        installation: &Installation,
+    ) -> anyhow::Result<()> {
+        let url = fresh.map(|fresh| fresh.secret.put_into(&found.plain));
+        let repo = match &url {
+            Some(url) => found.repo.clone().at(url.expose().to_owned()),
+            None => found.repo.clone(),
+        };
+        let text = SecretText::new(repo.to_text());
+        let file = unnamed_file(&text).context("Cannot make a file in memory")?;
+        let mut command = self.flatpak(name, &found.store);
+        let mut child = command.stdin(file).spawn().context("Cannot run flatpak. Install it, then try again")?;
+        // Ctrl-C goes to flatpak as well; what it has done by then decides.
+        let status = loop {
+            tokio::select! {
+                status = child.wait() => break status.context("Cannot wait for flatpak")?,
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        };
+        if !status.success() {
+            return Err(anyhow!("flatpak did not add the remote; what it said stands above."));
+        }
+        if let Some(url) = url
+            && installation.remote(name)?.is_none_or(|remote| remote.url != url.expose())
+        {
+            return Err(anyhow!("flatpak did not take up the address, so the remote {name} is not of use."));
+        }
+        Ok(())
+    }
+
+    fn flatpak(&self, name: &str, store: &AuthorityUrl) -> Command {
         let mut command = Command::new("flatpak");
         command
             .arg("remote-add")
-            .arg(self.scope())
+            .arg(self.scope().option())
             .arg("--from")
             .arg(format!("--authenticator-name={BUS_NAME}"))
             .arg(format!("--authenticator-option=url={store}"));
@@ -130,101 +247,43 @@ impl RemoteAdd {
         if self.no_gpg_verify {
             command.arg("--no-gpg-verify");
         }
-        command.arg("--").arg(name).arg(file);
+        command.arg("--").arg(name).arg("/dev/stdin");
         command
     }
 }
 
-/// The `.flatpakrepo` at an address or in a file; or one made for the address of a repository.
-async fn read_location(location: &str, sessions: &Sessions) -> anyhow::Result<FlatpakRepo> {
-    let is_web = location.starts_with("https://") || location.starts_with("http://");
-    if !is_web {
-        let file = File::open(location).with_context(|| format!("Cannot read {location}"))?;
-        let mut text = String::new();
-        file.take(MAX_FILE_BYTES)
-            .read_to_string(&mut text)
-            .with_context(|| format!("Cannot read {location}"))?;
-        return FlatpakRepo::parse(&text).with_context(|| format!("Cannot use {location}"));
-    }
-    let url = Url::parse(location).context("The address is not right")?;
-    if !url.path().ends_with(".flatpakrepo") {
-        return Ok(FlatpakRepo::with_url(location.to_owned()));
-    }
-    let mut origin = url.clone();
-    origin.set_path("/");
-    origin.set_query(None);
-    origin.set_fragment(None);
-    let _has_host = (origin.set_username(""), origin.set_password(None));
-    let http = Http::new(&AuthorityUrl::parse(origin.as_str())?, &sessions.environment().http)?;
-    let answer = http.send(http.client().get(url)).await?;
-    if !answer.status.is_success() {
-        bail!("There is no file at this address (HTTP status {}). Check it.", answer.status.as_u16());
-    }
-    let text = String::from_utf8(answer.body).context("The file at this address is not text")?;
-    FlatpakRepo::parse(&text).context("Cannot use the file at this address")
+/// A file that has no name and is gone when nobody has it open any more.
+fn unnamed_file(text: &SecretText) -> std::io::Result<Stdio> {
+    let mut file = File::from(memfd_create("flatpakrepo", MemfdFlags::CLOEXEC)?);
+    file.write_all(text.expose().as_bytes())?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
-/// The authority that a repository belongs to: at its host, or in a folder above it.
-async fn find_store(repo: &RepoUrl, sessions: &Sessions) -> anyhow::Result<AuthorityUrl> {
-    let mut base = Url::parse(repo.as_str()).context("The address is not right")?;
-    let parts: Vec<String> =
-        base.path_segments().map(|parts| parts.map(str::to_owned).collect()).unwrap_or_default();
-    let mut last = None;
-    for depth in 0..parts.len().min(5) {
-        base.set_path(&parts[..depth].join("/"));
-        let url = AuthorityUrl::parse(base.as_str())?;
-        match sessions.with(&url)?.authority().metadata(sessions.environment().now()).await {
-            Ok(_) => return Ok(url),
-            Err(error @ (AuthorityError::NotAnAuthority { .. } | AuthorityError::WrongIssuer { .. })) => {
-                last = Some(error);
-            }
-            Err(error) => return Err(error.into()),
+/// Ends a secret that nobody will use.
+async fn take_back(sessions: &Sessions, session: &Session, secret: &DeviceSecret) {
+    if let Err(error) = session.authority().revoke_device_secret(secret, sessions.environment().now()).await {
+        eprintln!(
+            "The secret that was made for this device could not be ended ({error}) End it on your account page: \
+             {}account",
+            session.authority().url()
+        );
+    }
+}
+
+fn say_who_can_read(installation: &Installation) {
+    let config = installation.config();
+    match (readers_of(&config), installation.scope) {
+        (Readers::Owner, _) => println!("Only you can read it; it stands in {}.", config.display()),
+        (Readers::Group, _) => println!("Your group can read it; it stands in {}.", config.display()),
+        (Readers::Everyone, Scope::System) => {
+            println!("Every user of this computer can read it; it stands in {}.", config.display());
         }
-    }
-    let host = host_and_port(&base).unwrap_or_default();
-    let error = anyhow!("No Flatpass store was found at {host}. Name the store with --store URL.");
-    Err(match last {
-        Some(AuthorityError::WrongIssuer { issuer, .. }) => {
-            error.context(format!("{host} says that it is {issuer}"))
-        }
-        _ => error,
-    })
-}
-
-/// A remote's name: the file's or the repository's own.
-fn name_from(location: &str, repo: &RepoUrl) -> String {
-    let path = if location.contains(".flatpakrepo") { location } else { repo.as_str() };
-    let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    let stem = last.split('.').next().unwrap_or_default();
-    let name: String =
-        stem.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_').take(60).collect();
-    if name.is_empty() { "store".to_owned() } else { name }
-}
-
-/// A file of mode 0600 that is removed at the end: the repository's address may have a password in it, which must
-/// not stand among the arguments of a process.
-struct TemporaryFile(PathBuf);
-
-impl TemporaryFile {
-    fn new(text: &str) -> anyhow::Result<Self> {
-        let mut rng =
-            StdRng::try_from_rng(&mut SysRng).context("This computer has no source of randomness")?;
-        let path = std::env::temp_dir().join(format!("flatpass-{}.flatpakrepo", random_text(&mut rng)));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        let this = Self(path);
-        file.write_all(text.as_bytes())?;
-        Ok(this)
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "a temporary file stays");
-        }
+        (Readers::Everyone, Scope::User) => println!(
+            "Every user of this computer can read it; it stands in {}. To change that, close a folder above it, for \
+             example: chmod 700 {}",
+            config.display(),
+            config.parent().and_then(|repo| repo.parent()).unwrap_or(&config).display()
+        ),
     }
 }

@@ -32,12 +32,19 @@ impl Clock for SystemClock {
 /// # Errors
 /// A sentence that names the variable that is wrong.
 pub fn sessions() -> anyhow::Result<Sessions> {
-    let rng = StdRng::try_from_rng(&mut SysRng).context("This computer has no source of randomness")?;
-    let mut environment = Environment::new(SystemClock, rng, device_name(), credentials()?);
+    Ok(Sessions::new(environment()?))
+}
+
+/// The surroundings as the environment's variables want them.
+///
+/// # Errors
+/// A sentence that names the variable that is wrong.
+pub fn environment() -> anyhow::Result<Environment> {
+    let mut environment = Environment::new(SystemClock, rng()?, device_name(), credentials()?);
     if let Some(file) = variable("FLATPASS_CA_FILE")? {
         environment.http.extra_roots = read_roots(&PathBuf::from(file))?;
     }
-    Ok(Sessions::new(environment))
+    Ok(environment)
 }
 
 /// Where sign-ins are kept.
@@ -75,8 +82,21 @@ fn variable(name: &str) -> anyhow::Result<Option<String>> {
 
 /// The name under which an account's page lists this machine.
 fn device_name() -> String {
+    host_name().map_or_else(|| "Flatpak".to_owned(), |host| format!("Flatpak on {host}"))
+}
+
+/// This machine's name, if it has one.
+#[must_use]
+pub fn host_name() -> Option<String> {
     let system = rustix::system::uname();
-    let host = shown(&system.nodename().to_string_lossy());
-    let host: String = host.chars().take(60).collect();
-    if host.is_empty() { "Flatpak".to_owned() } else { format!("Flatpak on {host}") }
+    let host: String = shown(&system.nodename().to_string_lossy()).chars().take(60).collect();
+    (!host.is_empty()).then_some(host)
+}
+
+/// A generator that is seeded by the system.
+///
+/// # Errors
+/// If the system has no randomness.
+pub fn rng() -> anyhow::Result<StdRng> {
+    StdRng::try_from_rng(&mut SysRng).context("This computer has no source of randomness")
 }

@@ -6,6 +6,7 @@ use flatpass_token::UnixTime;
 use tokio::sync::OwnedMutexGuard;
 
 use super::Session;
+use super::identity::{Identity, Robot};
 use super::refusal::Refusal;
 use crate::authority::error::AuthorityError;
 use crate::authority::oauth::{CodeProof, TokenPair};
@@ -35,8 +36,13 @@ impl Session {
     }
 
     async fn notice(&self, access: &mut Access) -> Result<bool, Refusal> {
-        let record = self.environment.credentials.peek(self.authority.url()).await?;
-        let stored = record.map(|record| record.sign_in);
+        let stored = match &self.identity {
+            Identity::Person => {
+                let record = self.environment.credentials.peek(self.authority.url()).await?;
+                record.map(|record| record.sign_in)
+            }
+            Identity::Robot(robot) => Some(robot.id.clone()),
+        };
         if stored != access.sign_in {
             *access = Access { sign_in: stored.clone(), token: None, unsaved: None };
             self.cache().clear();
@@ -65,6 +71,9 @@ impl Session {
         {
             return Ok(Some(token.clone()));
         }
+        if let Identity::Robot(robot) = &self.identity {
+            return self.ask_as_robot(&mut access, robot).await.map(Some);
+        }
         // From here to the end of storing nothing may be interrupted, whatever becomes of the client that asked.
         let session = Arc::clone(self);
         let rotating = self.in_background(async move { session.rotate(access, interactive).await });
@@ -72,6 +81,14 @@ impl Session {
             Ok(result) => result,
             Err(_) => Err(Refusal::Stopping),
         }
+    }
+
+    async fn ask_as_robot(&self, access: &mut Access, robot: &Robot) -> Result<SecretText, Refusal> {
+        let now = self.environment.now();
+        access.token = None;
+        let pair = self.authority.client_credentials(&robot.id, &robot.secret, now).await?;
+        access.token = Some((pair.access.clone(), pair.access_until(now)));
+        Ok(pair.access)
     }
 
     async fn rotate(
@@ -97,7 +114,7 @@ impl Session {
         let now = self.environment.now();
         match self.authority.refresh(&refresh, now).await {
             Ok(pair) => {
-                let (token, expires) = timed(&pair, now);
+                let (token, expires) = (pair.access.clone(), pair.access_until(now));
                 if let Some(rotated) = pair.refresh {
                     record.refreshed_at = now;
                     if let Err(error) = locked.store(record.clone(), &rotated, interactive).await {
@@ -124,10 +141,18 @@ impl Session {
     ///
     /// # Errors
     /// [`Refusal`]; the former sign-in is then still the stored one.
-    pub(super) async fn adopt(&self, proof: &CodeProof) -> Result<Option<SecretText>, Refusal> {
+    pub(super) async fn exchange(&self, proof: &CodeProof) -> Result<Option<SecretText>, Refusal> {
         let now = self.environment.now();
         let pair = self.authority.exchange_code(proof, now).await?;
-        let (token, expires) = timed(&pair, now);
+        self.adopt(pair, now).await
+    }
+
+    /// Stores what a sign-in gave at `now`. Gives the former refresh token, which is to be revoked.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the former sign-in is then still the stored one.
+    pub(super) async fn adopt(&self, pair: TokenPair, now: UnixTime) -> Result<Option<SecretText>, Refusal> {
+        let (token, expires) = (pair.access.clone(), pair.access_until(now));
         let refresh = pair.refresh.ok_or_else(|| AuthorityError::Malformed {
             host: self.authority.url().host(),
             what: "it gave no refresh token".to_owned(),
@@ -175,8 +200,4 @@ impl Session {
             }
         }))
     }
-}
-
-fn timed(pair: &TokenPair, now: UnixTime) -> (SecretText, UnixTime) {
-    (pair.access.clone(), UnixTime(now.0.saturating_add(pair.access_expires_in.max(0))))
 }

@@ -7,6 +7,7 @@ use flatpass_token::RefName;
 
 use super::Session;
 use super::flow::{Interaction, Offered};
+use super::identity::Identity;
 use super::refusal::{Ended, Refusal};
 use crate::authority::address::RepoUrl;
 use crate::authority::error::{AuthorityError, shown};
@@ -80,7 +81,7 @@ impl Session {
             if let Some(hopeless) = denied.iter().find(|denied| !is_solvable(denied)) {
                 return Err(denial(hopeless, &denied).into());
             }
-            if !ask.interactive {
+            if !ask.interactive || !self.is_attended() {
                 return Err(self.do_first(&denied).into());
             }
             let key = |denied: &DeniedRef| (ask.repo.clone(), app_of(denied).to_owned());
@@ -159,6 +160,9 @@ impl Session {
 
     /// What the person must do first, when nobody may be asked now.
     fn do_first(&self, denied: &[DeniedRef]) -> Refusal {
+        if let (Identity::Robot(robot), Some(first)) = (&self.identity, denied.first()) {
+            return Refusal::RobotMayNot { message: message_of(first), id: shown(&robot.id) };
+        }
         let url = self.authority.url().to_string();
         match denied.iter().find(|denied| denied.reason == Reason::PurchaseRequired) {
             Some(unpaid) if denied.iter().all(|denied| denied.reason == Reason::PurchaseRequired) => {

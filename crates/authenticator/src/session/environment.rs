@@ -8,6 +8,7 @@ use flatpass_token::UnixTime;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
+use super::identity::Robot;
 use crate::authority::http::HttpConfig;
 use crate::bridge::book::Book;
 use crate::credentials::Credentials;
@@ -26,11 +27,17 @@ pub struct Limits {
     /// How long a client whose sign-in is under way in another client's browser waits before it shows the address
     /// as well: the other prompt may be forgotten.
     pub offer_after: Duration,
+    /// What the device grant's intervals and lifetimes count as a second.
+    pub device_second: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { webflow: Duration::from_secs(15 * 60), offer_after: Duration::from_secs(3 * 60) }
+        Self {
+            webflow: Duration::from_secs(15 * 60),
+            offer_after: Duration::from_secs(3 * 60),
+            device_second: Duration::from_secs(1),
+        }
     }
 }
 
@@ -48,6 +55,10 @@ pub struct Environment {
     pub credentials: Credentials,
     /// Which addresses are the bridge's.
     pub bridge: Book,
+    /// The robots that speak for this machine, each at its own authority.
+    pub robots: Vec<Robot>,
+    /// Whether there is somebody who can be shown a web page.
+    pub attended: bool,
 }
 
 impl Environment {
@@ -62,6 +73,8 @@ impl Environment {
             limits: Limits::default(),
             bridge: Book::new(credentials.folder().to_owned()),
             credentials,
+            robots: Vec::new(),
+            attended: true,
         }
     }
 

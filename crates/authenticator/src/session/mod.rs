@@ -4,8 +4,11 @@ pub mod access;
 pub mod ask;
 mod bridged;
 pub mod cache;
+pub mod device_grant;
+pub mod device_secret;
 pub mod environment;
 pub mod flow;
+pub mod identity;
 pub mod refusal;
 pub mod summary;
 
@@ -22,6 +25,7 @@ use self::access::Access;
 use self::cache::TokenCache;
 use self::environment::Environment;
 use self::flow::{Flow, Interaction, Offered};
+use self::identity::Identity;
 use self::refusal::{Ended, Refusal};
 use crate::authority::Authority;
 use crate::authority::address::AuthorityUrl;
@@ -66,6 +70,7 @@ impl Sessions {
         }
         let session = Arc::new(Session {
             authority: Authority::new(url.clone(), &self.environment.http)?,
+            identity: Identity::at(url, &self.environment.robots),
             environment: Arc::clone(&self.environment),
             access: Arc::default(),
             cache: Mutex::default(),
@@ -95,6 +100,7 @@ impl Sessions {
 pub struct Session {
     environment: Arc<Environment>,
     authority: Authority,
+    identity: Identity,
     access: Arc<AsyncMutex<Access>>,
     cache: Mutex<TokenCache>,
     asking: AsyncMutex<()>,
@@ -145,6 +151,11 @@ impl Session {
         let flow = Arc::clone(seat.flow());
         seat.take_part(client, self.environment.limits.offer_after).await?;
         Ok(flow.offered().clone())
+    }
+
+    /// Whether a person can be shown a web page for this authority.
+    fn is_attended(&self) -> bool {
+        self.environment.attended && self.identity == Identity::Person
     }
 
     fn cache(&self) -> MutexGuard<'_, TokenCache> {
@@ -206,7 +217,7 @@ async fn drive(session: Arc<Session>, flow: Arc<Flow>, mut web: WebFlow) {
 /// Exchanges the code, shows the last page, ends the flow. Gives the refresh token that was replaced.
 async fn finish(session: &Session, flow: &Flow, returned: Returned) -> Option<crate::secret::SecretText> {
     let adopted = match returned.proof {
-        Ok(proof) => Box::pin(session.adopt(&proof)).await.map_err(Ended::Refused),
+        Ok(proof) => Box::pin(session.exchange(&proof)).await.map_err(Ended::Refused),
         Err(WebFlowError::Denied) => Err(Ended::Cancelled),
         Err(error) => Err(error.into()),
     };

@@ -94,6 +94,14 @@ pub enum Refusal {
         /// Its page about the app, or its own.
         url: String,
     },
+    /// This machine's robot lacks something that only the store's operator can give it.
+    #[error("{message} Ask the store's operator to grant it to this machine's account, {id}.")]
+    RobotMayNot {
+        /// The authority's sentence.
+        message: String,
+        /// The robot's account.
+        id: String,
+    },
     /// The authority says no, and a web page would not change that (or has not).
     #[error("{message}")]
     Denied {
@@ -118,6 +126,12 @@ pub enum Refusal {
         /// The authority's host.
         host: String,
     },
+    /// Nobody typed the code of the device grant in time.
+    #[error("The code was not used in time. Run `flatpass-authenticator login {url}` to get a new one.")]
+    CodeExpired {
+        /// The authority's address.
+        url: String,
+    },
     /// The service is being stopped or replaced.
     #[error("The authenticator was stopped before it was done. Try again.")]
     Stopping,
@@ -131,11 +145,15 @@ impl Refusal {
             Self::SignInFirst { .. }
             | Self::WebFlow { .. }
             | Self::WebFlowTimedOut { .. }
+            | Self::CodeExpired { .. }
             | Self::Authority(
-                AuthorityError::InvalidAccessToken { .. } | AuthorityError::InvalidGrant { .. },
+                AuthorityError::InvalidAccessToken { .. }
+                | AuthorityError::InvalidGrant { .. }
+                | AuthorityError::InvalidSecret { .. },
             ) => Some(AUTHENTICATION_FAILED),
             Self::BuyFirst { .. }
             | Self::Denied { .. }
+            | Self::RobotMayNot { .. }
             | Self::RepoUrl { .. }
             | Self::BridgeUnknown
             | Self::BridgeForeign { .. }
