@@ -115,7 +115,8 @@ fn parse(path: &Path, text: &str) -> Result<Robot, RobotFileError> {
     let document: Document = if text.trim_start().starts_with('{') {
         serde_json::from_str(text).map_err(|error| malformed(format!("see line {}", error.line())))?
     } else {
-        toml::from_str(text).map_err(|error| malformed(see_line(text, error.span().map(|span| span.start))))?
+        toml::from_str(text)
+            .map_err(|error| malformed(see_line(text, error.span().map(|span| span.start))))?
     };
     let graphic = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     if !graphic(&document.client_id) || document.client_id.len() > MAX_ID_BYTES {
@@ -149,15 +150,15 @@ mod tests {
 
     use super::*;
 
-    const TOML: &str =
-        "# this machine\nstore = \"https://shop.example\"\nclient_id = \"acc_1\"\nclient_secret = \"fpk_S3cret\"\n";
+    const TOML: &str = "# this machine\nstore = \"https://shop.example\"\nclient_id = \"acc_1\"\nclient_secret = \"fpk_S3cret\"\n";
 
     #[test]
     fn toml_and_json_are_read_and_errors_do_not_quote_the_file() {
         let path = Path::new("robot.toml");
         let robot = parse(path, TOML).expect("valid");
         assert_eq!((robot.store.as_str(), robot.id.as_str()), ("https://shop.example/", "acc_1"));
-        let json = r#" {"store": "https://shop.example/", "client_id": "acc_1", "client_secret": "fpk_S3cret"}"#;
+        let json =
+            r#" {"store": "https://shop.example/", "client_id": "acc_1", "client_secret": "fpk_S3cret"}"#;
         assert_eq!(parse(path, json).expect("valid"), robot);
         assert!(!format!("{robot:?}").contains("S3cret"));
         for bad in [
@@ -180,9 +181,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("robot.toml");
         write(&path, TOML).expect("written");
-        for (mode, on_disk, from_systemd) in
-            [(0o600, true, true), (0o400, true, true), (0o440, false, true), (0o644, false, false), (0o620, false, true)]
-        {
+        for (mode, on_disk, from_systemd) in [
+            (0o600, true, true),
+            (0o400, true, true),
+            (0o440, false, true),
+            (0o644, false, false),
+            (0o620, false, true),
+        ] {
             set_permissions(&path, Permissions::from_mode(mode)).expect("set");
             assert_eq!(read(&path, Origin::Disk).is_ok(), on_disk, "{mode:o}");
             assert_eq!(read(&path, Origin::Systemd).is_ok(), from_systemd, "{mode:o}");

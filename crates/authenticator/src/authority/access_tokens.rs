@@ -33,9 +33,8 @@ impl DeviceSecret {
     /// [`DeviceSecretError`].
     pub fn new(user: &str, password: SecretText) -> Result<Self, DeviceSecretError> {
         let survives = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
-        let fits = |text: &str| {
-            !text.is_empty() && text.len() <= MAX_SECRET_BYTES && text.bytes().all(survives)
-        };
+        let fits =
+            |text: &str| !text.is_empty() && text.len() <= MAX_SECRET_BYTES && text.bytes().all(survives);
         if !fits(user) || !fits(password.expose()) {
             return Err(DeviceSecretError);
         }
@@ -154,10 +153,10 @@ pub async fn revoke(
 }
 
 fn endpoint(url: &AuthorityUrl, metadata: &Metadata) -> Result<Url, AuthorityError> {
-    metadata.access_tokens_endpoint.clone().ok_or_else(|| AuthorityError::NotOffered {
-        host: url.host(),
-        what: "make secrets for devices",
-    })
+    metadata
+        .access_tokens_endpoint
+        .clone()
+        .ok_or_else(|| AuthorityError::NotOffered { host: url.host(), what: "make secrets for devices" })
 }
 
 fn below(mut endpoint: Url, last: &str) -> Url {
@@ -212,7 +211,9 @@ mod tests {
         assert_eq!(secret.put_into(&repo).expose(), url);
         assert!(!format!("{secret:?}").contains("S3cret"));
         assert_eq!(DeviceSecret::in_url(repo.as_str()), Ok(None));
-        for bad in ["https://device@shop.example/r", "https://d:a%2fb@shop.example/r", "https://d:@shop.example/r"] {
+        for bad in
+            ["https://device@shop.example/r", "https://d:a%2fb@shop.example/r", "https://d:@shop.example/r"]
+        {
             assert_eq!(DeviceSecret::in_url(bad), Err(DeviceSecretError), "{bad}");
         }
     }

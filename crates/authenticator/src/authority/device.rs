@@ -77,11 +77,9 @@ pub async fn authorize(
     metadata: &Metadata,
     device_name: &str,
 ) -> Result<DeviceAuthorization, AuthorityError> {
-    let endpoint =
-        metadata.device_authorization_endpoint.clone().ok_or_else(|| AuthorityError::NotOffered {
-            host: url.host(),
-            what: "sign in a device that has no browser",
-        })?;
+    let endpoint = metadata.device_authorization_endpoint.clone().ok_or_else(|| {
+        AuthorityError::NotOffered { host: url.host(), what: "sign in a device that has no browser" }
+    })?;
     let form = [("client_id", CLIENT_ID), ("device_name", device_name)];
     let answer = http.send(http.client().post(endpoint).form(&form)).await?;
     if answer.status != StatusCode::OK {
@@ -158,9 +156,7 @@ pub async fn poll(
         Some("slow_down") => Ok(Poll::SlowDown),
         Some("access_denied") => Ok(Poll::Denied),
         Some("expired_token") => Ok(Poll::Expired),
-        Some("invalid_grant") => {
-            Err(AuthorityError::InvalidGrant { host: url.host(), url: url.to_string() })
-        }
+        Some("invalid_grant") => Err(AuthorityError::InvalidGrant { host: url.host(), url: url.to_string() }),
         _ => Err(http.refusal(&answer)),
     }
 }
@@ -216,6 +212,9 @@ mod tests {
         for (given, followed) in [(json!(-1), 1), (json!(0), 1), (json!(1_000_000), 60), (Value::Null, 5)] {
             assert_eq!(answer(|document| document["interval"] = given).expect("valid").interval, followed);
         }
-        assert_eq!(answer(|document| document["expires_in"] = json!(i64::MAX)).expect("valid").expires_in, 3600);
+        assert_eq!(
+            answer(|document| document["expires_in"] = json!(i64::MAX)).expect("valid").expires_in,
+            3600
+        );
     }
 }

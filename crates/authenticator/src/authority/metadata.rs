@@ -147,7 +147,8 @@ mod tests {
         assert!(matches!(answer, Err(AuthorityError::ForeignEndpoint { .. })), "{answer:?}");
         for name in ["device_authorization_endpoint", "flatpass_access_tokens_endpoint"] {
             let mut document: serde_json::Value =
-                serde_json::from_slice(&document("https://shop.example", "https://shop.example")).expect("JSON");
+                serde_json::from_slice(&document("https://shop.example", "https://shop.example"))
+                    .expect("JSON");
             document[name] = "https://evil.example/x".into();
             let answer = Metadata::read(&url, document.to_string().as_bytes());
             assert!(matches!(answer, Err(AuthorityError::ForeignEndpoint { .. })), "{name}");

@@ -104,8 +104,7 @@ pub async fn client_credentials(
     id: &str,
     secret: &SecretText,
 ) -> Result<TokenPair, AuthorityError> {
-    let form =
-        [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret.expose())];
+    let form = [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret.expose())];
     token(http, url, metadata, &form).await
 }
 
@@ -120,9 +119,7 @@ async fn token(
         return read_tokens(url, &answer.body);
     }
     match error_code(&answer.body).as_deref() {
-        Some("invalid_grant") => {
-            Err(AuthorityError::InvalidGrant { host: url.host(), url: url.to_string() })
-        }
+        Some("invalid_grant") => Err(AuthorityError::InvalidGrant { host: url.host(), url: url.to_string() }),
         Some("invalid_client") => Err(AuthorityError::InvalidSecret { host: url.host() }),
         _ => Err(http.refusal(&answer)),
     }

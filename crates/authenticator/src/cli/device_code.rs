@@ -41,8 +41,7 @@ fn text(host: &str, begun: &DeviceAuthorization, columns: Option<u16>) -> String
         }
     }
     let minutes = (begun.expires_in / 60).max(1);
-    let _infallible =
-        writeln!(text, "\nThe code is good for {minutes} min. Waiting; Ctrl-C gives up.");
+    let _infallible = writeln!(text, "\nThe code is good for {minutes} min. Waiting; Ctrl-C gives up.");
     text
 }
 
@@ -65,7 +64,10 @@ mod tests {
             interval: 5,
         };
         let plain = text("shop.example", &begun, None);
-        assert!(plain.contains("  https://shop.example/device\n") && plain.contains("  BCDF-GHJK\n"), "{plain}");
+        assert!(
+            plain.contains("  https://shop.example/device\n") && plain.contains("  BCDF-GHJK\n"),
+            "{plain}"
+        );
         assert!(plain.is_ascii() && !plain.contains('\u{1b}'), "{plain}");
         let wide = text("shop.example", &begun, Some(80));
         assert!(wide.contains('\u{2580}') && !text("shop.example", &begun, Some(30)).contains('\u{2580}'));

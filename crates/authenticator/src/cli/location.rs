@@ -73,7 +73,8 @@ impl Found {
         let Some(name) = below(&self.store, &self.plain).and_then(|path| path.strip_prefix("repo/")) else {
             return Ok(());
         };
-        let Some(body) = session.authority().fetch(&format!("repos/{name}.flatpakrepo"), access).await? else {
+        let Some(body) = session.authority().fetch(&format!("repos/{name}.flatpakrepo"), access).await?
+        else {
             return Ok(());
         };
         let file = String::from_utf8(body).ok().and_then(|text| FlatpakRepo::parse(&text).ok());

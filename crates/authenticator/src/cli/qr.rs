@@ -28,7 +28,8 @@ mod tests {
         let rows: Vec<Vec<bool>> = lines
             .iter()
             .flat_map(|line| {
-                let line = line.strip_prefix(COLOURS).and_then(|rest| rest.strip_suffix(PLAIN)).expect("coloured");
+                let line =
+                    line.strip_prefix(COLOURS).and_then(|rest| rest.strip_suffix(PLAIN)).expect("coloured");
                 let half = |dark: [char; 2]| line.chars().map(|c| dark.contains(&c)).collect::<Vec<_>>();
                 [half(['\u{2580}', '\u{2588}']), half(['\u{2584}', '\u{2588}'])]
             })

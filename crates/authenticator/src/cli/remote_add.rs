@@ -107,10 +107,16 @@ impl RemoteAdd {
         }
         added?;
         if let Some(fresh) = &fresh {
-            println!("This device's secret is called \u{201c}{}\u{201d} on {}account.", fresh.name, found.store);
+            println!(
+                "This device's secret is called \u{201c}{}\u{201d} on {}account.",
+                fresh.name, found.store
+            );
             say_who_can_read(&installation);
         }
-        println!("Added the remote {name}. See what it has: flatpak remote-ls {} {name}", self.scope().option());
+        println!(
+            "Added the remote {name}. See what it has: flatpak remote-ls {} {name}",
+            self.scope().option()
+        );
         Ok(())
     }
 
@@ -209,7 +215,8 @@ impl RemoteAdd {
         let text = SecretText::new(repo.to_text());
         let file = unnamed_file(&text).context("Cannot make a file in memory")?;
         let mut command = self.flatpak(name, &found.store);
-        let mut child = command.stdin(file).spawn().context("Cannot run flatpak. Install it, then try again")?;
+        let mut child =
+            command.stdin(file).spawn().context("Cannot run flatpak. Install it, then try again")?;
         // Ctrl-C goes to flatpak as well; what it has done by then decides.
         let status = loop {
             tokio::select! {

@@ -121,7 +121,10 @@ impl RemoteRotate {
         let name = self.which.name();
         let found = self.which.find()?;
         let Some(old) = &found.secret else {
-            return Err(anyhow!("The remote {name} has no secret in its address, so there is none to replace.").into());
+            return Err(anyhow!(
+                "The remote {name} has no secret in its address, so there is none to replace."
+            )
+            .into());
         };
         let sessions = surroundings::sessions()?;
         let store = self.which.store(&found, &sessions).await?;

@@ -128,7 +128,10 @@ mod tests {
         let edit = |text: &str, name: &str, to: &str| with_url(text.as_bytes(), name, OLD, to);
         assert_eq!(edit(CONFIG, "shop3", NEW), Err(EditError::NotThere));
         assert_eq!(edit(&CONFIG.replace(":old", ":other"), "shop", NEW), Err(EditError::Changed));
-        assert_eq!(edit(&format!("{CONFIG}[remote \"shop\"]\nurl={OLD}\n"), "shop", NEW), Err(EditError::Twice));
+        assert_eq!(
+            edit(&format!("{CONFIG}[remote \"shop\"]\nurl={OLD}\n"), "shop", NEW),
+            Err(EditError::Twice)
+        );
         for bad in ["", "https://d:n@shop.example/\nx=y", "https://d:n\\n@x/", "https://d:n@x/ "] {
             assert_eq!(edit(CONFIG, "shop", bad), Err(EditError::BadUrl), "{bad:?}");
         }

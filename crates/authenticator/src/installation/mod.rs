@@ -108,7 +108,8 @@ impl Installation {
     /// folder, `FLATPAK_SYSTEM_DIR` or `/var/lib/flatpak`. `None` without a home folder.
     #[must_use]
     pub fn of(scope: Scope) -> Option<Self> {
-        let path = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
+        let path =
+            |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
         let base = match scope {
             Scope::System => path("FLATPAK_SYSTEM_DIR").unwrap_or_else(|| PathBuf::from("/var/lib/flatpak")),
             Scope::User => path("FLATPAK_USER_DIR")
@@ -148,9 +149,8 @@ impl Installation {
             }
             _ => file_error(&folder_path, error),
         })?;
-        accessat(CWD, &folder_path, Access::WRITE_OK, AtFlags::EACCESS).map_err(|_| {
-            InstallationError::NotWritable { path: self.config().display().to_string() }
-        })?;
+        accessat(CWD, &folder_path, Access::WRITE_OK, AtFlags::EACCESS)
+            .map_err(|_| InstallationError::NotWritable { path: self.config().display().to_string() })?;
         flock(&folder, FlockOperation::LockExclusive)
             .map_err(|error| file_error(&folder_path, error.into()))?;
         Ok(LockedInstallation { installation: self, folder })
@@ -197,6 +197,7 @@ impl LockedInstallation<'_> {
                 // What another program wrote goes back to where it was.
                 Err(cause) if base != expected => (base, Some(cause)),
                 Err(cause) => {
+                    let _none = fs::remove_file(&new);
                     return Err(InstallationError::Edit { path: config.display().to_string(), cause });
                 }
             };

@@ -64,7 +64,10 @@ fn a_change_of_another_program_at_the_same_time_is_kept() {
     // It removes the remote: then there is nothing to change, and it stays removed.
     flatpak_writes(&config);
     let removed = locked.change("shop", OLD, &to, || flatpak_writes("[core]\n"));
-    assert!(matches!(removed, Err(InstallationError::Edit { cause: EditError::NotThere, .. })), "{removed:?}");
+    assert!(
+        matches!(removed, Err(InstallationError::Edit { cause: EditError::NotThere, .. })),
+        "{removed:?}"
+    );
     assert_eq!(now(), "[core]\n");
 
     // It never stops.

@@ -112,7 +112,8 @@ impl Folder {
     /// Makes a folder of mode 0700 below the run-time folder, or below `/tmp`.
     fn make(rng: &mut impl CryptoRng, runtime_folder: Option<PathBuf>) -> io::Result<Self> {
         let name = format!("flatpass-bus-{}", random_text(rng).get(..16).unwrap_or("x"));
-        let places = runtime_folder.filter(|folder| is_plain(folder)).into_iter().chain([PathBuf::from("/tmp")]);
+        let places =
+            runtime_folder.filter(|folder| is_plain(folder)).into_iter().chain([PathBuf::from("/tmp")]);
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for place in places {
             let folder = place.join(&name);

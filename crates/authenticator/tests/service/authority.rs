@@ -16,6 +16,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use crate::machines::{self, Machines};
+
 /// What the authority knows, and how it misbehaves.
 #[derive(Default)]
 pub(crate) struct World {
@@ -63,6 +65,7 @@ pub(crate) struct World {
     pub(crate) details: Vec<Value>,
     /// The summary tokens that are good.
     pub(crate) summary_tokens: BTreeSet<String>,
+    pub(crate) machines: Machines,
     next: u32,
 }
 
@@ -100,7 +103,7 @@ pub(crate) struct Authority {
     server: JoinHandle<()>,
 }
 
-type Shared = State<Arc<Mutex<World>>>;
+pub(crate) type Shared = State<Arc<Mutex<World>>>;
 
 impl Authority {
     pub(crate) async fn start() -> Self {
@@ -143,6 +146,7 @@ pub(crate) fn router(world: Arc<Mutex<World>>) -> Router {
         .route("/api/v1/ref-tokens", post(ref_tokens))
         .route("/api/v1/summary-tokens", post(summary_tokens))
         .route("/repo/apps/{*path}", get(repo_file))
+        .merge(machines::router())
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&world), misbehave))
         .with_state(world)
 }
@@ -202,6 +206,7 @@ async fn metadata(State(world): Shared) -> Json<Value> {
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
     });
+    machines::add_endpoints(base, &mut document);
     for (name, value) in &world.metadata {
         document[*name] = value.clone();
     }
@@ -209,12 +214,12 @@ async fn metadata(State(world): Shared) -> Json<Value> {
 }
 
 impl World {
-    fn new_token(&mut self, prefix: &str) -> String {
+    pub(crate) fn new_token(&mut self, prefix: &str) -> String {
         self.next += 1;
         format!("{prefix}-{}", self.next)
     }
 
-    fn pair(&mut self) -> Json<Value> {
+    pub(crate) fn pair(&mut self) -> Json<Value> {
         let (access, refresh) = (self.new_token("access"), self.new_token("refresh"));
         self.access.insert(access.clone());
         self.refresh.insert(refresh.clone());
@@ -266,6 +271,9 @@ async fn authorize(State(world): Shared, Query(query): Query<HashMap<String, Str
 async fn token(State(world): Shared, Form(form): Form<HashMap<String, String>>) -> Response {
     let mut world = world.lock().expect("no panic");
     let refused = || (StatusCode::BAD_REQUEST, Json(json!({"error": "invalid_grant"}))).into_response();
+    if let Some(answer) = machines::token(&mut world, &form) {
+        return answer;
+    }
     assert_eq!(form["client_id"], "flatpass-authenticator");
     match form["grant_type"].as_str() {
         "authorization_code" => {
@@ -300,7 +308,8 @@ async fn repo_file(
     let repo = {
         let world = world.lock().expect("no panic");
         let opens = |token: &String| world.summary_tokens.contains(token) || token.starts_with("ref-");
-        if world.is_private && !bearer(&headers).as_ref().is_some_and(opens) {
+        let is_member = bearer(&headers).as_ref().is_some_and(opens) || world.machines.opens_to(&headers);
+        if world.is_private && !is_member {
             return unauthorized();
         }
         world.repo.clone()

@@ -7,9 +7,12 @@ mod bridge_hostile;
 mod bridge_program;
 mod client;
 mod command;
-
+mod device_grant;
 mod hostile;
 mod keyring;
+mod machines;
+mod private_remotes;
+mod private_run;
 mod program;
 mod requests;
 mod sign_ins;

@@ -64,12 +64,16 @@ impl Bus {
         Self::with(|command| command, "/nonexistent")
     }
 
+    /// No bus at all.
+    pub(crate) fn none() -> Self {
+        Self { address: String::new(), _folder: tempfile::tempdir().expect("a folder"), _daemon: None }
+    }
+
     /// A bus that starts the services which are installed in a person's home.
     pub(crate) fn start_in(home: &Home) -> Self {
         let services = home.path("data/dbus-1/services");
         std::fs::create_dir_all(&services).expect("a folder");
-        let surroundings =
-            Self { address: String::new(), _folder: tempfile::tempdir().expect("a folder"), _daemon: None };
+        let surroundings = Self::none();
         Self::with(
             |command| {
                 let mut inside = home.command(command.get_program(), &surroundings);
