@@ -1,33 +1,15 @@
-"""The story that ./demo plays. Each step is checked: what does not happen as told ends the demo with an error."""
+"""The story that ./demo plays: an app is sold, updated, and refused to who has not paid."""
 
-import shutil
 import signal
 import sys
-import tempfile
-import time
-from pathlib import Path
 
-from stage.person import Person
 from stage.repo import FREE, MUST_BE_BOUGHT, PAID, app_ref, small_repo
-from stage.store import Store, programs
+from stage.store import programs
+from stage.story import Scene, must, play, show, tell
 
 
-def tell(text: str) -> None:
-    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
-
-
-def show(text: str) -> None:
-    for line in text.strip().splitlines():
-        if line.strip():
-            print(f"    {line.rstrip()}", flush=True)
-
-
-def must(true: bool, otherwise: str) -> None:
-    if not true:
-        raise SystemExit(f"The story went wrong: {otherwise}")
-
-
-def story(folder: Path, store: Store, people: list[Person]) -> None:
+def story(scene: Scene) -> None:
+    folder, store = scene.folder, scene.store
     tell("1. A publisher makes a repository with flatpak's own tools: a runtime, a free app, a paid app with its .Locale.")
     repo = small_repo(folder / "repo")
     repo.name_authenticator(store.url)
@@ -39,8 +21,7 @@ def story(folder: Path, store: Store, people: list[Person]) -> None:
     show(store.command("repo", "check", "apps", check=False).stdout)
     store.start()
 
-    ann = Person(folder / "people", "ann", programs())
-    people.append(ann)
+    ann = scene.person("ann")
     ann.flatpak("remote-add", "--no-gpg-verify", "shop", store.repo_url("apps"))
 
     tell("3. Ann installs the free app. No account, no token.")
@@ -72,8 +53,7 @@ def story(folder: Path, store: Store, people: list[Person]) -> None:
     must("paid, version 2" in said and ann.pages_seen() == [], "the update needed somebody")
 
     tell("7. Bob has an account and has not paid. He gets a sentence and no bytes.")
-    bob = Person(folder / "people", "bob", programs())
-    people.append(bob)
+    bob = scene.person("bob")
     bob.flatpak("remote-add", "--no-gpg-verify", "shop", store.repo_url("apps"))
     signed_in = bob.run("flatpass-authenticator", "login", store.url)
     show("\n".join(f"browser: {line}" for line in bob.pages_seen()))
@@ -87,7 +67,8 @@ def story(folder: Path, store: Store, people: list[Person]) -> None:
     must(status == 401, "the gate served a paid commit without a token")
 
 
-def stay(store: Store, folder: Path) -> None:
+def stay(scene: Scene) -> None:
+    folder, store = scene.folder, scene.store
     tell("The store stays until you press Ctrl-C. In another terminal:")
     authenticator = programs() / "flatpass-authenticator"
     show(
@@ -104,22 +85,4 @@ def stay(store: Store, folder: Path) -> None:
         print()
 
 
-def main() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
-    began = time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="flatpass-demo-"))
-    people: list[Person] = []
-    store = Store(folder / "store", programs(), name="Demo shop")
-    try:
-        story(folder, store, people)
-        tell(f"That was the story, in {time.monotonic() - began:.0f} seconds.")
-        if "--stay" in sys.argv:
-            stay(store, folder)
-    finally:
-        for person in people:
-            person.leave()
-        store.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-main()
+play("Demo shop", story, stay if "--stay" in sys.argv else None)
