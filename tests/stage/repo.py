@@ -1,14 +1,19 @@
 """Makes a small OSTree repository with Debian's `flatpak build-*` tools."""
 
+import gzip
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
+from stage.signing import Key
+
 RUNTIME = "org.test.Platform"
 FREE = "org.test.Free"
 PAID = "org.test.Paid"
 SIBLING = "org.test.Paid.Pro"  # another app whose id begins with the paid app's
+WIKI = "com.acme.Wiki"
+LEDGER = "com.acme.books.Ledger"
 BRANCH = "stable"
 
 MUST_BE_BOUGHT = 2  # the token type that this project's repositories use for paid apps
@@ -28,10 +33,11 @@ def tool_environment(home: Path) -> dict[str, str]:
 
 
 class Repo:
-    """A repository in `path`, and the folders that it is built from in `path`.build."""
+    """A repository in `path`, and the folders that it is built from in `path`.build. With a `key` all that is made is signed."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, key: Key | None = None):
         self.path = path
+        self.signing = key.options if key else []
         self.build = path.with_name(path.name + ".build")
         self.build.mkdir(parents=True, exist_ok=True)
         self.env = tool_environment(self.build)
@@ -67,12 +73,23 @@ class Repo:
         shutil.copy("/bin/busybox", binaries / "busybox")
         for applet in ("sh", "cat", "echo", "ls"):
             (binaries / applet).symlink_to("busybox")
-        self._run("flatpak", "build-export", "--runtime", "--files=files", "--disable-sandbox", str(self.path), str(folder), BRANCH)
+        self._export(folder, BRANCH, "--runtime", "--files=files")
+
+    def _export(self, folder: Path, branch: str, *options: str) -> None:
+        self._run("flatpak", "build-export", "--disable-sandbox", *self.signing, *options, str(self.path), str(folder), branch)
 
     def export_app(
-        self, app: str, says: str, token_type: int = 0, branch: str = BRANCH, locale: bool = False, ballast: int = 0
+        self,
+        app: str,
+        says: str,
+        token_type: int = 0,
+        branch: str = BRANCH,
+        locale: bool = False,
+        ballast: int = 0,
+        described: bool = False,
     ) -> str:
-        """An app that prints `says`; `ballast` is a number of lines of text that it carries. Gives its commit."""
+        """An app that prints `says`; `ballast` is a number of lines of text that it carries; a `described` one is in the app list
+        (AppStream), where `flatpak search` finds it. Gives its commit."""
         folder = self._folder(f"app-{app}-{branch}")
         metadata = f"[Application]\nname={app}\nruntime={RUNTIME}/{arch()}/{BRANCH}\ncommand=hello\n"
         if locale:
@@ -90,11 +107,30 @@ class Repo:
             # Text that packs well: of what does not, libostree leaves some out of a delta, to be fetched as a file object.
             lines = (f"{says}, line {number} of the ballast\n" for number in range(ballast))
             (folder / "files" / "ballast").write_text("".join(lines))
+        if described:
+            self._describe(folder, app)
         kind = [f"--token-type={token_type}"] if token_type else []
-        self._run("flatpak", "build-export", "--disable-sandbox", *kind, str(self.path), str(folder), branch)
+        self._export(folder, branch, *kind)
         if locale:
             self._export_locale(app, says, kind, branch)
         return self.commit(app_ref(app, branch))
+
+    @staticmethod
+    def _describe(folder: Path, app: str) -> None:
+        """What flatpak-builder would put there: the app's component for the app list, and its icon."""
+        name = app.rsplit(".", 1)[1]
+        infos = folder / "files" / "share" / "app-info"
+        (infos / "xmls").mkdir(parents=True)
+        component = (
+            '<?xml version="1.0" encoding="UTF-8"?>\n<components version="0.8" origin="flatpak">'
+            f'<component type="desktop-application"><id>{app}</id><name>{name}</name>'
+            f"<summary>{name} of the stage</summary><icon type=\"cached\" height=\"64\" width=\"64\">{app}.png</icon>"
+            f'<bundle type="flatpak">{app_ref(app)}</bundle></component></components>\n'
+        )
+        (infos / "xmls" / f"{app}.xml.gz").write_bytes(gzip.compress(component.encode(), mtime=0))
+        icons = infos / "icons" / "flatpak" / "64x64"
+        icons.mkdir(parents=True)
+        (icons / f"{app}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + app.encode())
 
     def _export_locale(self, app: str, says: str, kind: list[str], branch: str) -> None:
         folder = self._folder(f"locale-{app}-{branch}")
@@ -105,13 +141,11 @@ class Repo:
             words = folder / "files" / language / "share" / language
             words.mkdir(parents=True)
             (words / "words").write_text(f"{language}: {says}\n")
-        self._run(
-            "flatpak", "build-export", "--runtime", "--files=files", "--disable-sandbox", *kind, str(self.path), str(folder), branch
-        )
+        self._export(folder, branch, "--runtime", "--files=files", *kind)
 
     def update(self, *options: str) -> None:
         """`flatpak build-update-repo`: writes summary and appstream anew."""
-        self._run("flatpak", "build-update-repo", *options, str(self.path))
+        self._run("flatpak", "build-update-repo", *self.signing, *options, str(self.path))
 
     def name_authenticator(self, url: str) -> None:
         """Tells the clients, in the summary, which authenticator to ask and where the store is."""
@@ -122,6 +156,16 @@ class Repo:
 
     def ostree(self, command: str, *argv: str) -> str:
         return self._run("ostree", command, f"--repo={self.path}", *argv)
+
+
+def company_repo(path: Path, key: Key | None = None) -> Repo:
+    """A company's own: a runtime, an app for everybody and one for accounting, none of them for sale."""
+    repo = Repo(path, key)
+    repo.export_runtime()
+    repo.export_app(WIKI, "the wiki, version 1", locale=True, described=True)
+    repo.export_app(LEDGER, "the ledger, version 1", described=True)
+    repo.update()
+    return repo
 
 
 def small_repo(path: Path) -> Repo:
