@@ -9,7 +9,7 @@ use http::header::{HOST, HeaderName, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::answer::{Answer, Body, FileBody};
-use crate::lane::piece;
+use crate::lane::{Peer, piece};
 use crate::moment::Clock;
 use crate::mounts::Gates;
 use crate::refusal::connection_error;
@@ -35,7 +35,8 @@ pub async fn answer_request(
         _ => Method::Other,
     };
     let path = found.as_ref().map_or(request.uri.path(), |(_, path)| path);
-    let plain = Request { method, path, headers };
+    let peer = request.extensions.get::<Peer>().map(|peer| peer.0.ip());
+    let plain = Request { method, path, headers, peer };
     let now = clock.now();
     let unmounted = match found {
         Some(_) => None,

@@ -21,11 +21,12 @@ pub(crate) enum Unknown {
 }
 
 /// Verifies what the request says: a ref token as Bearer, or an access token as the password of Basic, whose user name does
-/// not matter.
+/// not matter. `used` is told of a good access token.
 pub(crate) fn verify(
     authorization: Field<'_>,
     verifier: &Verifier,
     now: UnixTime,
+    used: impl FnOnce(&VerifiedToken),
 ) -> Result<VerifiedToken, Unknown> {
     let value = match authorization {
         Field::Absent => return Err(Unknown::NoCredentials),
@@ -38,7 +39,9 @@ pub(crate) fn verify(
         verifier.verify(credentials, now).map_err(Unknown::Refused)
     } else if scheme.eq_ignore_ascii_case("basic") {
         let password = basic_password(credentials).ok_or(Unknown::Malformed)?;
-        verifier.verify_access_secret(&password, now).map_err(Unknown::Refused)
+        let token = verifier.verify_access_secret(&password, now).map_err(Unknown::Refused)?;
+        used(&token);
+        Ok(token)
     } else {
         Err(Unknown::NoCredentials)
     }

@@ -18,6 +18,7 @@ use crate::policy::{Policy, Rules};
 use crate::refusal::{Refusal, Refusals, Words};
 use crate::request::{Method, OwnedRequest, Request};
 use crate::resource::Resource;
+use crate::uses::Uses;
 
 /// What a gate guards and how it speaks of it.
 #[derive(Clone, Debug)]
@@ -55,6 +56,7 @@ pub struct Gate {
     name: String,
     root: Root,
     verifier: Arc<Verifier>,
+    uses: Option<Arc<Uses>>,
     cache: Arc<FileCache>,
     number: u64,
     words: Words,
@@ -91,6 +93,7 @@ impl Gate {
             name: config.name,
             root,
             verifier,
+            uses: None,
             number: cache.register(),
             cache,
             words,
@@ -103,6 +106,16 @@ impl Gate {
     #[must_use]
     pub fn with_listing(self, listing: Listing) -> Self {
         Self { listings: Listings::new(listing), ..self }
+    }
+
+    /// Notes there when and from where access tokens are used.
+    #[must_use]
+    pub fn with_uses(self, uses: Arc<Uses>) -> Self {
+        Self { uses: Some(uses), ..self }
+    }
+
+    pub(crate) fn uses(&self) -> Option<&Uses> {
+        self.uses.as_deref()
     }
 
     /// The repo's name.

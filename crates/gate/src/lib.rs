@@ -45,6 +45,7 @@ mod refusal;
 mod request;
 mod resource;
 mod unmounted;
+mod uses;
 
 pub use adapter::{GateBody, answer_request};
 pub use answer::{Answer, Body, FileBody};
@@ -57,3 +58,4 @@ pub use mounts::Gates;
 pub use policy::{Policy, Rules, UnknownPolicy};
 pub use request::{Field, Headers, Method, Request};
 pub use unmounted::Unmounted;
+pub use uses::{Use, Uses};

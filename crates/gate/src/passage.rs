@@ -169,7 +169,13 @@ impl Passage<'_> {
 
     fn verify(&self) -> Result<VerifiedToken, Refusal> {
         let authorization = self.request.headers.authorization;
-        credentials::verify(authorization, self.gate.verifier(), self.now.unix()).map_err(Refusal::Unknown)
+        let now = self.now.unix();
+        let used = |token: &VerifiedToken| {
+            if let Some(uses) = self.gate.uses() {
+                uses.note(token.id(), now, self.request);
+            }
+        };
+        credentials::verify(authorization, self.gate.verifier(), now, used).map_err(Refusal::Unknown)
     }
 
     /// The list of refs and what belongs to it.

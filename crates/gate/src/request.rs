@@ -1,4 +1,6 @@
-//! What the gate looks at in a request: the method, the raw path below the mount, and seven header fields.
+//! What the gate looks at in a request: the method, the raw path below the mount, and eight header fields.
+
+use std::net::IpAddr;
 
 /// The method, as far as a gate cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// The header fields that matter.
     pub headers: Headers<'a>,
+    /// The other end of the connection, for notes of who used an access token; `None` makes no note.
+    pub peer: Option<IpAddr>,
 }
 
 /// The value of a header field that may stand in a request once.
@@ -72,6 +76,8 @@ pub struct Headers<'a> {
     pub if_range: Field<'a>,
     /// `Range`
     pub range: Field<'a>,
+    /// The last `X-Forwarded-For`.
+    pub forwarded_for: Option<&'a [u8]>,
 }
 
 impl<'a> Headers<'a> {
@@ -84,6 +90,10 @@ impl<'a> Headers<'a> {
             13 if name.eq_ignore_ascii_case("authorization") => &mut self.authorization,
             13 if name.eq_ignore_ascii_case("if-none-match") => &mut self.if_none_match,
             17 if name.eq_ignore_ascii_case("if-modified-since") => &mut self.if_modified_since,
+            15 if name.eq_ignore_ascii_case("x-forwarded-for") => {
+                self.forwarded_for = Some(value);
+                return;
+            }
             19 if name.eq_ignore_ascii_case("if-unmodified-since") => &mut self.if_unmodified_since,
             _ => return,
         };
@@ -163,7 +173,10 @@ impl OwnedRequest {
                 if_unmodified_since,
                 if_range,
                 range,
+                forwarded_for: None,
             },
+            // Whoever copied the request asked before whether it can be answered at once, and then the use was noted.
+            peer: None,
         }
     }
 }

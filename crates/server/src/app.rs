@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::routing::{delete, get, post};
-use flatpass_gate::{CacheLimits, Clock, FileCache, Gates, Unmounted};
+use flatpass_gate::{CacheLimits, Clock, FileCache, Gates, Unmounted, Uses};
 use flatpass_store::{Random, Store};
 use flatpass_token::UnixTime;
 use rand::rand_core::UnwrapErr;
@@ -35,6 +35,8 @@ pub struct App {
     pub(crate) store: Store,
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) gates: Arc<Gates>,
+    /// When and from where access tokens were used, until it is written down.
+    pub(crate) uses: Arc<Uses>,
     pub(crate) payment: Box<dyn PaymentProvider>,
     pub(crate) clock: Clock,
     pub(crate) tries: Tries,
@@ -62,7 +64,8 @@ impl App {
             bytes: config.gate.cache_bytes,
             ..CacheLimits::default()
         }));
-        let snapshot = Snapshot::make(&config, &store, &files, None, now).await?;
+        let uses = Arc::new(Uses::new(config.limits.trusted_proxies.clone()));
+        let snapshot = Snapshot::make(&config, &store, &files, &uses, None, now).await?;
         let unmounted = Unmounted {
             prefix: "/repo".to_owned(),
             public_url: config.at("repo"),
@@ -77,6 +80,7 @@ impl App {
             payment: payment::provider(&config, &store).map_err(SnapshotError::Payment)?,
             tries: Tries::new(&config.limits),
             stuck_since: AtomicI64::new(0),
+            uses,
             wake: Notify::new(),
             taken_up: watch::Sender::new(0),
             snapshot: ArcSwap::from_pointee(snapshot),

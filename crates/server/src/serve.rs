@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use flatpass_gate::{CacheLimits, Clock, Limits, Opaque, serve_connection};
-use flatpass_store::{Sealer, Store, StoreError, StoreOptions};
+use flatpass_store::{AccessTokenUse, Sealer, Store, StoreError, StoreOptions};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls_pki_types::pem::PemObject;
@@ -57,6 +57,10 @@ impl From<SnapshotError> for ServeError {
 
 /// How often changes are looked for.
 const LOOK: Duration = Duration::from_millis(300);
+/// How often it is written down when access tokens were used.
+const NOTE: Duration = Duration::from_secs(2);
+/// How often the store forgets what has ended.
+const PRUNE: Duration = Duration::from_secs(60 * 60);
 /// How often pending orders are asked about, and unused cache entries and old tries are forgotten.
 const TIDY: Duration = Duration::from_secs(30);
 
@@ -132,6 +136,7 @@ pub async fn serve(
     let grace = Duration::from_secs(connection.app.config.limits.shutdown_seconds);
     // All permits back means that all connections have ended.
     let _ = tokio::time::timeout(grace, connections.acquire_many(all)).await;
+    note_uses(&connection.app).await;
     connection.app.store.close().await;
     Ok(())
 }
@@ -194,17 +199,37 @@ fn acceptor(tls: &Tls) -> Result<TlsAcceptor, ServeError> {
 /// Takes up what commands, other servers and publishers changed, and settles what was paid while nobody listened.
 async fn keep_up(app: Arc<App>) {
     let mut look = tokio::time::interval(LOOK);
+    let mut note = tokio::time::interval(NOTE);
+    let mut prune = tokio::time::interval(PRUNE);
     let mut tidy = tokio::time::interval(TIDY);
     let mut seen = None;
     loop {
         tokio::select! {
             _ = look.tick() => seen = reload(&app, seen).await,
             () = app.wake.notified() => seen = reload(&app, seen).await,
+            _ = note.tick() => note_uses(&app).await,
+            _ = prune.tick() => {
+                if let Err(error) = app.store.prune(app.now()).await {
+                    tracing::warn!(%error, "what has ended cannot be deleted; it is tried again in an hour");
+                }
+            }
             _ = tidy.tick() => {
                 payment::settle_all(&app).await;
                 app.gates.cache().sweep(app.clock.now());
             }
         }
+    }
+}
+
+/// Writes down when and from where access tokens were used. What was noted in the last seconds before a crash is lost.
+async fn note_uses(app: &App) {
+    let uses = app.uses.take().into_iter().map(|used| AccessTokenUse {
+        id: used.id.into(),
+        at: used.at,
+        address: used.address.to_string(),
+    });
+    if let Err(error) = app.store.note_access_token_uses(&uses.collect::<Vec<_>>()).await {
+        tracing::warn!(%error, "the use of access tokens cannot be recorded");
     }
 }
 
@@ -242,7 +267,8 @@ async fn try_reload(app: &App, seen: Option<u64>) -> Result<u64, SnapshotError> 
         }
     }
     let snapshot =
-        Snapshot::make(&app.config, &app.store, app.gates.cache(), Some(&before), app.now()).await?;
+        Snapshot::make(&app.config, &app.store, app.gates.cache(), &app.uses, Some(&before), app.now())
+            .await?;
     app.gates.replace(snapshot.gates.clone());
     app.snapshot.store(Arc::new(snapshot));
     Ok(counter)

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use flatpass_gate::{FileCache, Gate, GateConfig, Policy, Rules};
+use flatpass_gate::{FileCache, Gate, GateConfig, Policy, Rules, Uses};
 use flatpass_ostree::{Checksum, Summary, SummaryRef};
 use flatpass_store::{Entitlement, KeyPhase, Repo, RepoPolicy, Store, StoreError, StoredOffer};
 use flatpass_token::{
@@ -227,6 +227,7 @@ impl Snapshot {
         config: &Config,
         store: &Store,
         files: &Arc<FileCache>,
+        uses: &Arc<Uses>,
         before: Option<&Self>,
         now: UnixTime,
     ) -> Result<Self, SnapshotError> {
@@ -309,7 +310,7 @@ impl Snapshot {
             match kept {
                 Some(gate) => gates.push(gate.clone()),
                 None => match Gate::open(settings, Arc::clone(&verifier), Arc::clone(files)) {
-                    Ok(gate) => gates.push((prefix, Arc::new(gate))),
+                    Ok(gate) => gates.push((prefix, Arc::new(gate.with_uses(Arc::clone(uses))))),
                     // One repo that is not there must not take the others down.
                     Err(error) => tracing::error!(repo = repo.name, %error, "this repo is not served"),
                 },

@@ -227,6 +227,35 @@ impl Store {
         Ok(None)
     }
 
+    /// Like [`Store::rotate_access_token`], for the operator. `None` when none in force has this id.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn rotate_access_token_with_id(
+        &self,
+        id: &AccessTokenId,
+        now: UnixTime,
+        rng: Random<'_>,
+    ) -> Result<Option<(Secret, AccessToken)>, StoreError> {
+        let new = Secret::generate(prefix::ACCESS_TOKEN, rng);
+        let mut transaction = self.begin().await?;
+        let row = sqlx::query(
+            "UPDATE access_tokens SET secret_hash = $1, secret_used_at = NULL,
+               replaced_hash = secret_hash, replaced_at = $2, replaced_until = $3
+             WHERE id = $4 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2) RETURNING *",
+        )
+        .bind(new.hash().to_string())
+        .bind(now.0)
+        .bind(now.plus_seconds(OLD_SECRET_SECONDS).0)
+        .bind(id.as_str())
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        mark_changed(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(Some((new, access_token(&row)?)))
+    }
+
     /// Ends the access token with this secret; an old secret, before a rotation, ends alone. `false` when it is not in force.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The keep-alive loop of one connection.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +59,7 @@ pub async fn serve_connection<S, F, B>(
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
     let mut lane = Lane {
+        peer: peer.ip(),
         gates: &gates,
         limits,
         clock: &clock,
@@ -102,6 +103,7 @@ enum End {
 }
 
 struct Lane<'a> {
+    peer: IpAddr,
     gates: &'a Gates,
     limits: &'a Limits,
     clock: &'a Clock,
@@ -187,13 +189,13 @@ impl Lane<'_> {
             Head::Plain { length, method, path, headers, close } => {
                 let now = self.clock.now();
                 let step = if let Some((gate, path)) = self.gates.find(path) {
-                    let request = Request { method, path, headers };
+                    let request = Request { method, path, headers, peer: Some(self.peer) };
                     match gate.answer_cached(&request, now) {
                         Ok(answer) => Step::Answer { answer, now, close },
                         Err(_) => Step::Wait { gate, request: OwnedRequest::copy(&request), now, close },
                     }
                 } else {
-                    match self.gates.answer_unmounted(&Request { method, path, headers }, now) {
+                    match self.gates.answer_unmounted(&Request { method, path, headers, peer: None }, now) {
                         Some(answer) => Step::Answer { answer, now, close },
                         None => return Step::HandOver,
                     }

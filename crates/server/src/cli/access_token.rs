@@ -31,10 +31,15 @@ pub(super) enum AccessTokenCommand {
         #[arg(long, value_name = "DATE", value_parser = parse_until)]
         until: Option<UnixTime>,
     },
-    /// List the access tokens in force
+    /// List the access tokens in force, with when and from where each was last used
     List {
         /// Only those of this account
         email: Option<String>,
+    },
+    /// Give an access token a new secret and print it, once; the old one goes on for an hour
+    Rotate {
+        /// Its id, as `flatpass access-token list` shows it
+        id: String,
     },
     /// End an access token
     Revoke {
@@ -48,17 +53,36 @@ pub(super) async fn run(shop: &Shop, command: AccessTokenCommand) -> Result<Answ
     match command {
         AccessTokenCommand::Add { email, repo, name, until } => add(shop, &email, &repo, &name, until).await,
         AccessTokenCommand::List { email } => list(shop, email.as_deref()).await,
+        AccessTokenCommand::Rotate { id } => rotate(shop, &AccessTokenId(id)).await,
         AccessTokenCommand::Revoke { id } => {
             let id = AccessTokenId(id);
             if !shop.store.revoke_access_token(None, &id, shop.now).await? {
-                return Err(Failure::told(
-                    "there is no access token in force with this id",
-                    "see the ids with: flatpass access-token list",
-                ));
+                return Err(none_in_force());
             }
             Ok(Answer::new(format!("{id} is revoked."), json!({ "revoked": id })))
         }
     }
+}
+
+fn none_in_force() -> Failure {
+    Failure::told(
+        "there is no access token in force with this id",
+        "see the ids with: flatpass access-token list",
+    )
+}
+
+async fn rotate(shop: &Shop, id: &AccessTokenId) -> Result<Answer, Failure> {
+    let rotated = shop.store.rotate_access_token_with_id(id, shop.now, &mut system_rng()).await?;
+    let (secret, token) = rotated.ok_or_else(none_in_force)?;
+    let url = shop.config.repo_url_with(&token.repo, &secret);
+    let text = format!(
+        "{} has a new secret, shown only now:\n{}\n\nOn the device, within an hour:\n  flatpak remote-modify --url={} {}",
+        token.id,
+        secret.expose(),
+        quoted(&url),
+        quoted(&token.repo)
+    );
+    Ok(Answer::new(text, json!({ "secret": secret.expose(), "url": url, "token": token })))
 }
 
 async fn add(
@@ -103,11 +127,13 @@ async fn list(shop: &Shop, email: Option<&str>) -> Result<Answer, Failure> {
             token.name.clone(),
             token.created_at.to_string(),
             shown(token.expires_at, "revoked"),
+            shown(token.last_used_at, "never"),
+            token.last_address.clone(),
         ]);
         let mut value = json!(token);
         value["email"] = json!(email);
         json.push(value);
     }
     let none = "No access token. Make one with: flatpass access-token add EMAIL REPO --name NAME";
-    Ok(Answer::new(table(["id", "account", "repo", "name", "since", "until"], &rows, none), json!(json)))
+    Ok(Answer::new(table(["id", "account", "repo", "name", "since", "until", "last used", "from"], &rows, none), json!(json)))
 }

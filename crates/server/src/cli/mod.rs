@@ -16,6 +16,7 @@ mod output;
 mod password;
 mod repo;
 mod repo_check;
+mod robot;
 mod serve;
 mod shell;
 mod token;
@@ -82,6 +83,9 @@ enum Command {
     /// Access tokens: long-lived secrets for a device or a robot, used as the password in a remote's URL
     #[command(subcommand)]
     AccessToken(access_token::AccessTokenCommand),
+    /// Robots: accounts of machines, with secrets of their own
+    #[command(subcommand)]
+    Robot(robot::RobotCommand),
     /// Signing keys: list them, or replace the one that signs
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -101,9 +105,15 @@ struct Shop {
 }
 
 impl Shop {
-    /// The account with this address.
+    /// The account with this address, or the robot: `robot/NAME`.
     async fn account(&self, email: &str) -> Result<Account, Failure> {
-        self.store.account_by_email(email).await?.ok_or_else(|| {
+        self.store.account_of_holder(email).await?.ok_or_else(|| {
+            if let Some(name) = email.strip_prefix("robot/").filter(|name| !name.contains('@')) {
+                let next = format!(
+                    "see the robots with `flatpass robot list`, or make one: flatpass robot add {name}"
+                );
+                return Failure::told(format!("there is no robot named {name}"), next);
+            }
             let next = format!(
                 "see the accounts with `flatpass account list`, or make one: flatpass account add {email}"
             );
@@ -152,6 +162,7 @@ async fn on_shop(shop: &Shop, command: Command) -> Result<Answer, Failure> {
         Command::Grant(grant) => entitlement::grant(shop, grant).await,
         Command::Revoke(revoke) => entitlement::revoke(shop, revoke).await,
         Command::AccessToken(command) => access_token::run(shop, command).await,
+        Command::Robot(command) => robot::run(shop, command).await,
         Command::Key(command) => key::run(shop, command).await,
         Command::Token(token::TokenCommand::Inspect { token }) => token::inspect(shop, &token).await,
         // `execute` answers these before a store is opened.

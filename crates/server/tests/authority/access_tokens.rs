@@ -151,6 +151,28 @@ async fn a_rotated_secret_goes_on_for_an_hour_and_rotates_nothing_once_its_succe
     assert_eq!((opens(&shop, &third).await, opens(&shop, &fourth).await), (401, 401));
 }
 
+/// The gate notes it without the database; some seconds later it is written down.
+#[tokio::test]
+async fn the_last_use_of_a_secret_is_listed_with_the_address_that_can_be_believed() {
+    for (trusted, expected) in [("", "127.0.0.1"), ("\"127.0.0.1\"", "203.0.113.9")] {
+        let shop = Shop::open_with(&format!("[limits]\ntrusted_proxies = [{trusted}]\n"), |_| ()).await;
+        let browser = shop.signed_up("ada@example.org").await;
+        let (access, _) = device(&shop, &browser).await;
+        entitle(&shop, "ada@example.org", "inside", "*", &MEMBER).await;
+        let laptop = secret(&make(&shop, &access, "inside").await);
+        let listed = async || api(&shop, Method::GET, "", Some(&access), None).await.json()[0].clone();
+        assert_eq!(listed().await["last_used_at"], Value::Null);
+        shop.pass_seconds(77);
+        let used = reqwest::Client::new()
+            .get(format!("{}/config", shop.repo_url("inside")))
+            .header("x-forwarded-for", "192.0.2.66, 203.0.113.9")
+            .basic_auth("device", Some(&laptop));
+        assert_eq!(used.send().await.unwrap().status(), 200);
+        soon("it is written down", async || listed().await["last_address"] == expected).await;
+        assert_eq!(listed().await["last_used_at"], json!(shop.now()));
+    }
+}
+
 /// Signing a device out takes along what it made; the secret's own bearer can end it, and nobody else.
 #[tokio::test]
 async fn a_secret_ends_with_the_device_that_made_it_and_by_itself() {
