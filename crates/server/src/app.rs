@@ -150,6 +150,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/payment/events", post(api::payment_events::submit))
         .layer(DefaultBodyLimit::max(FORM_BYTES))
         .route("/api/v1/ref-tokens", post(api::ref_tokens::submit))
+        .route("/api/v1/summary-tokens", post(api::summary_tokens::submit))
         .route("/api/v1/access-tokens", get(api::access_tokens::list).post(api::access_tokens::create))
         .route("/api/v1/access-tokens/rotate", post(api::access_tokens::rotate))
         .route("/api/v1/access-tokens/revoke", post(api::access_tokens::revoke))

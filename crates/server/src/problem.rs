@@ -30,6 +30,12 @@ pub(crate) enum ApiError {
     /// The account may list nothing of the repo, or there is no such repo; the store's URL.
     #[error("Your account is not a member of this repository. Ask whoever runs {0} for access.")]
     NotAMember(String),
+    /// What the account may list does not fit into one token; the store's URL.
+    #[error(
+        "Your account may see too many single apps of this repository for one token. Ask whoever runs {0} for fewer and wider \
+         rights, such as org.example.*, or use an access token in the remote's URL."
+    )]
+    TooMuchToList(String),
     /// Too many calls.
     #[error("Too many calls. Wait {0} seconds and try again.")]
     TooMany(u64),
@@ -77,6 +83,7 @@ impl ApiError {
             Self::NoSecret => (StatusCode::UNAUTHORIZED, "no-secret", "A secret is needed"),
             Self::BadSecret => (StatusCode::UNAUTHORIZED, "bad-secret", "The secret is not good"),
             Self::NotAMember(_) => (StatusCode::FORBIDDEN, "not-a-member", "Not a member of this repository"),
+            Self::TooMuchToList(_) => (StatusCode::CONFLICT, "too-much-to-list", "Too much to list in one token"),
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many calls"),
             Self::UnknownRepo(_) => (StatusCode::NOT_FOUND, "unknown-repo", "Not a repository of this store"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),

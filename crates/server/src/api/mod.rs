@@ -4,6 +4,7 @@ pub(crate) mod access_tokens;
 pub(crate) mod payment_events;
 pub(crate) mod ref_tokens;
 pub(crate) mod sample;
+pub(crate) mod summary_tokens;
 
 use axum::http::{HeaderMap, header};
 use base64::Engine;

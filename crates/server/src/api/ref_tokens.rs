@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use flatpass_ostree::Checksum;
 use flatpass_store::{AccessInfo, Entitlement};
-use flatpass_token::{Claims, Grant, RefName, Secret, Verb};
+use flatpass_token::{Claims, Grant, RefName, Secret, UnixTime, Verb};
 use serde::{Deserialize, Serialize};
 
 use super::{bearer, require_access};
@@ -333,13 +333,26 @@ fn grants(granted: &[Granted<'_>]) -> Vec<Grant> {
     groups.into_iter().map(grant).collect()
 }
 
-/// A token of this repo with these grants.
+/// A token of this repo with these grants, for the usual time.
 pub(super) fn sign(
     app: &App,
     snapshot: &Snapshot,
     view: &RepoView,
     access: &AccessInfo,
     authorization_details: Vec<Grant>,
+) -> Result<String, ApiError> {
+    let until = app.now().plus_seconds(app.config.tokens.ref_token_seconds);
+    sign_until(app, snapshot, view, access, authorization_details, until)
+}
+
+/// A token of this repo with these grants that ends then.
+pub(super) fn sign_until(
+    app: &App,
+    snapshot: &Snapshot,
+    view: &RepoView,
+    access: &AccessInfo,
+    authorization_details: Vec<Grant>,
+    exp: UnixTime,
 ) -> Result<String, ApiError> {
     let now = app.now();
     let claims = Claims {
@@ -349,7 +362,7 @@ pub(super) fn sign(
         client_id: access.client_id.clone(),
         sid: Some(access.grant_id.0.clone()),
         iat: now,
-        exp: now.plus_seconds(app.config.tokens.ref_token_seconds),
+        exp,
         nbf: None,
         jti: Secret::generate("", Rng::system().as_random()).expose().to_owned(),
         authorization_details,

@@ -30,6 +30,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>) -> Response {
         "authorization_details_types_supported": ["flatpak_refs"],
         "authorization_response_iss_parameter_supported": true,
         "flatpass_ref_tokens_endpoint": at("api/v1/ref-tokens"),
+        "flatpass_summary_tokens_endpoint": at("api/v1/summary-tokens"),
         "flatpass_access_tokens_endpoint": at("api/v1/access-tokens"),
         "flatpass_store_name": app.config.name,
     }))
