@@ -13,7 +13,7 @@ pub struct Pruned {
     pub sessions: u64,
     /// Authorization codes that expired a day ago or more.
     pub codes: u64,
-    /// Codes of devices without a browser that expired a day ago or more.
+    /// Codes of devices without a browser that expired two days ago or more.
     pub device_codes: u64,
     /// Expired access tokens of the API.
     pub api_tokens: u64,

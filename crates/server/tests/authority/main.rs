@@ -11,5 +11,7 @@ mod pages;
 mod payment;
 mod private_repo;
 mod ref_tokens;
+mod robots;
 mod sample;
 mod shop;
+mod summary_tokens;

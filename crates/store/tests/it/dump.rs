@@ -32,6 +32,11 @@ async fn no_secret_of_any_kind_stands_in_the_database_or_its_log() {
         NewInvitation { role: Role::Member, email: None, max_uses: 1, expires_at: NOW.plus_seconds(60) };
     let (invitation, _) = store.invite(&group.id, new, None, NOW, &mut rng).await.unwrap();
     let verification = store.create_verification(&ada.id, NOW, &mut rng).await.unwrap();
+    let robot = store.create_robot("kiosks", NOW, &mut rng).await.unwrap();
+    let (key, _) = store.create_robot_secret(&robot.id, "", "refs", None, NOW, &mut rng).await.unwrap();
+    let fourth =
+        store.robot_access(robot.id.as_str(), key.expose(), "", NOW, &mut rng).await.unwrap().unwrap();
+    let (next, _) = store.rotate_access_token(basic.expose(), NOW, &mut rng).await.unwrap().unwrap();
     store.ensure_signing_key(NOW, &mut rng).await.unwrap();
     let rotated = store.rotate_key(NOW, 3600, &mut rng).await.unwrap();
     let key_file = std::fs::read_to_string(scene.folder.path().join("secret.key")).unwrap();
@@ -44,6 +49,7 @@ async fn no_secret_of_any_kind_stands_in_the_database_or_its_log() {
         &invitation,
         &verification,
     ]);
+    let secrets = secrets.chain([&key, &fourth.access, &next]);
     let secrets = secrets.map(Secret::expose);
     let mut needles: Vec<Vec<u8>> = vec![
         PASSWORD.into(),

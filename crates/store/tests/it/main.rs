@@ -13,4 +13,5 @@ mod keys;
 mod migration;
 mod orders;
 mod rights;
+mod robots;
 mod scene;
