@@ -128,6 +128,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/account", get(pages::account::show))
         .route("/account/password", post(pages::account::change_password))
         .route("/account/devices/{id}/sign-out", post(pages::account::sign_out_device))
+        .route("/account/access-tokens/{id}/revoke", post(pages::account_repo::revoke_access_token))
+        .route("/account/repos/{repo}", get(pages::account_repo::show))
+        .route("/account/repos/{repo}/flatpakrepo", post(pages::flatpak_files::download_repo))
+        .route("/account/repos/{repo}/flatpakref", post(pages::flatpak_files::download_ref))
         .route("/apps/{repo}/{app}", get(pages::offer::show).post(pages::offer::buy))
         .route("/orders/{id}", get(pages::order::show))
         .route("/sandbox/pay/{reference}", get(pages::sandbox::show).post(pages::sandbox::decide))
@@ -140,6 +144,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(DefaultBodyLimit::max(FORM_BYTES));
     let api = Router::new()
         .route("/healthz", get(pages::home::health))
+        .route("/repos/{file}", get(pages::flatpak_files::public))
         .route("/static/{file}", get(pages::style::show))
         .route("/oauth/token", post(oauth::token::submit))
         .route("/oauth/device_authorization", post(oauth::device_authorization::submit))

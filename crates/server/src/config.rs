@@ -346,7 +346,7 @@ impl Config {
 
     /// The public URL of the repo `name` with an access token in it, as flatpak takes it.
     pub fn repo_url_with(&self, name: &str, secret: &Secret) -> String {
-        self.repo_url(name).replacen("://", &format!("://device:{}@", secret.expose()), 1)
+        with_secret(&self.repo_url(name), secret)
     }
 
     /// The name in a URL that would be a repo's public URL, whether there is such a repo or not.
@@ -362,6 +362,11 @@ impl Config {
     pub fn is_https(&self) -> bool {
         self.url.scheme() == "https"
     }
+}
+
+/// The URL with an access token as its password, as flatpak sends it.
+pub(crate) fn with_secret(url: &str, secret: &Secret) -> String {
+    url.replacen("://", &format!("://device:{}@", secret.expose()), 1)
 }
 
 fn base_url(key: &str, text: Option<&str>, allow_http: bool) -> Result<Url, ConfigError> {

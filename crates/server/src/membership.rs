@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flatpass_store::{AccountId, Entitlement, RepoPolicy, StoreError};
-use flatpass_token::Verb;
+use flatpass_token::{RefName, Verb};
 
 use crate::app::App;
 use crate::problem::ApiError;
@@ -14,6 +14,15 @@ pub(crate) struct Membership {
     pub(crate) view: Arc<RepoView>,
     /// What it may list; empty in a repo whose list is public.
     pub(crate) lists: Vec<Entitlement>,
+}
+
+impl Membership {
+    /// Whether the account may see that ref in the list.
+    pub(crate) fn may_list(&self, name: &RefName) -> bool {
+        let owner = self.view.owner(name);
+        self.view.repo.policy != RepoPolicy::Private
+            || self.lists.iter().any(|one| one.allows(owner, name.branch(), Verb::List))
+    }
 }
 
 /// The repo with this URL, for an account that may list some of it or that has it like everybody.

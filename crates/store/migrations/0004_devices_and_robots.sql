@@ -25,6 +25,9 @@ CREATE TABLE robot_secrets (
     secret_hash TEXT NOT NULL UNIQUE
 );
 
+-- The public OpenPGP key that a repo is signed with, in base64, for the files that clients add it by.
+ALTER TABLE repos ADD COLUMN gpg_key TEXT;
+
 -- When and from where an access token was last used, by whichever of its secrets.
 ALTER TABLE access_tokens ADD COLUMN last_used_at BIGINT;
 ALTER TABLE access_tokens ADD COLUMN last_address TEXT NOT NULL DEFAULT '';

@@ -14,6 +14,8 @@ use crate::{
     shortened, time,
 };
 
+/// An account may have so many in force.
+const MOST_TOKENS: i64 = 500;
 /// How long the secret before a rotation goes on.
 const OLD_SECRET_SECONDS: i64 = 60 * 60;
 /// What follows an access token's id in a gate's table where its old secret is meant.
@@ -68,7 +70,7 @@ impl Store {
     /// Makes an access token. The secret has only letters, digits and `_`, so that it survives in a URL.
     ///
     /// # Errors
-    /// [`StoreError::NoAccount`] (or disabled), [`StoreError::NoRepo`].
+    /// [`StoreError::NoAccount`] (or disabled), [`StoreError::NoRepo`], [`StoreError::TooManyAccessTokens`].
     pub async fn create_access_token(
         &self,
         account_id: &AccountId,
@@ -84,7 +86,7 @@ impl Store {
     /// Like [`Store::create_access_token`], made by a device of the account: it ends when that is signed out.
     ///
     /// # Errors
-    /// [`StoreError::NoAccount`] also when the device was signed out; [`StoreError::NoRepo`].
+    /// [`StoreError::NoAccount`] also when the device was signed out; the others as for that.
     #[expect(clippy::too_many_arguments, reason = "each is a column")]
     pub async fn create_access_token_by(
         &self,
@@ -115,6 +117,17 @@ impl Store {
         let made_by = made_by.map(GrantId::as_str);
         let mut transaction = self.begin().await?;
         repos::must_exist(&mut transaction, repo).await?;
+        let row = sqlx::query(
+            "SELECT COUNT(*) AS tokens FROM access_tokens
+             WHERE account_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
+        )
+        .bind(account_id.as_str())
+        .bind(now.0)
+        .fetch_one(&mut *transaction)
+        .await?;
+        if row.try_get::<i64, _>("tokens")? >= MOST_TOKENS {
+            return Err(StoreError::TooManyAccessTokens(MOST_TOKENS));
+        }
         let row = sqlx::query(
             "INSERT INTO access_tokens (id, secret_hash, account_id, repo, name, created_at, expires_at, made_by)
              SELECT $1, $2, id, $3, $4, $5, $6, $7 FROM accounts WHERE id = $8 AND disabled_at IS NULL

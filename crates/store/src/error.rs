@@ -58,6 +58,9 @@ pub enum StoreError {
     /// Not a branch.
     #[error("\"{0}\" is not a branch, such as stable or 24.08")]
     Branch(String),
+    /// An account has as many access tokens as it may have.
+    #[error("this account has {0} access tokens, and may have no more; end some of them first")]
+    TooManyAccessTokens(i64),
     /// The order or code that an entitlement should come from gave one before.
     #[error("this code was redeemed before")]
     SourceUsed,

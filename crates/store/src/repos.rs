@@ -89,6 +89,8 @@ pub struct Repo {
     pub urls: Vec<String>,
     /// The token types that need no token.
     pub open_token_types: Vec<i32>,
+    /// The public OpenPGP key that it is signed with, in base64, for the files that clients add it by.
+    pub gpg_key: Option<String>,
     /// When it was added.
     pub created_at: UnixTime,
 }
@@ -119,6 +121,7 @@ fn repo(row: &Row) -> Result<Repo, StoreError> {
         urls: serde_json::from_str(&list("urls")?).map_err(|_| StoreError::Corrupt("repos.urls"))?,
         open_token_types: serde_json::from_str(&list("open_token_types")?)
             .map_err(|_| StoreError::Corrupt("repos.open_token_types"))?,
+        gpg_key: row.try_get("gpg_key")?,
         created_at: time(row, "created_at")?,
     })
 }
@@ -179,6 +182,23 @@ impl Store {
         let row =
             sqlx::query("SELECT * FROM repos WHERE name = $1").bind(name).fetch_optional(self.read()).await?;
         row.as_ref().map(repo).transpose()
+    }
+
+    /// Sets, or with `None` takes away, the public OpenPGP key (in base64) that clients are told to check the repo with.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRepo`].
+    pub async fn set_repo_gpg_key(&self, name: &str, key: Option<&str>) -> Result<Repo, StoreError> {
+        let mut transaction = self.begin().await?;
+        let row = sqlx::query("UPDATE repos SET gpg_key = $1 WHERE name = $2 RETURNING *")
+            .bind(key)
+            .bind(name)
+            .fetch_optional(&mut *transaction)
+            .await?
+            .ok_or_else(|| StoreError::NoRepo(name.to_owned()))?;
+        mark_changed(&mut transaction).await?;
+        transaction.commit().await?;
+        repo(&row)
     }
 
     /// Removes a repo, its offers and its access tokens. Orders and entitlements stay: they count again when a repo of this

@@ -99,6 +99,7 @@ pub(crate) async fn create(
     let (secret, token) = made_by_device.await.map_err(|error| match error {
         // Signed out, disabled or removed in this very moment.
         StoreError::NoAccount => ApiError::BadToken,
+        StoreError::TooManyAccessTokens(most) => ApiError::TooManyTokens(most),
         StoreError::NoRepo(_) => ApiError::NotAMember(app.config.issuer()),
         other => other.into(),
     })?;

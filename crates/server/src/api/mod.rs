@@ -44,7 +44,7 @@ pub(crate) fn basic(credentials: &str) -> Option<(String, Secret)> {
 }
 
 /// The password of a request; the user name does not matter.
-fn basic_password(headers: &HeaderMap) -> Result<Secret, ApiError> {
+pub(crate) fn basic_password(headers: &HeaderMap) -> Result<Secret, ApiError> {
     let (scheme, credentials) = authorization(headers)?.ok_or(ApiError::NoSecret)?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(ApiError::NoSecret);

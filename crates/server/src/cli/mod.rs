@@ -9,6 +9,7 @@ mod app;
 mod config;
 mod entitlement;
 mod failure;
+mod gpg_key;
 mod init;
 mod key;
 mod moment;

@@ -11,7 +11,7 @@ use url::Url;
 use super::failure::Failure;
 use super::output::{Answer, table};
 use super::shell::quoted;
-use super::{Shop, repo_check};
+use super::{Shop, gpg_key, repo_check};
 
 /// What can be done with repos.
 #[derive(Subcommand)]
@@ -38,6 +38,20 @@ pub(super) enum RepoCommand {
         /// The token types that need no token
         #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [0, 1])]
         open_token_types: Vec<i32>,
+        /// The public key that the repo is signed with, as `gpg --export KEY-ID` writes it, for .flatpakrepo files
+        #[arg(long, value_name = "FILE")]
+        gpg_key: Option<PathBuf>,
+    },
+    /// Change what a repo was added with
+    Set {
+        /// Its name
+        name: String,
+        /// The public key that the repo is signed with, as `gpg --export KEY-ID` writes it, for .flatpakrepo files
+        #[arg(long, value_name = "FILE", required_unless_present = "no_gpg_key")]
+        gpg_key: Option<PathBuf>,
+        /// The repo is not signed any more
+        #[arg(long, conflicts_with = "gpg_key")]
+        no_gpg_key: bool,
     },
     /// List the repos
     List,
@@ -60,10 +74,14 @@ pub(super) enum RepoCommand {
 /// Does it.
 pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Failure> {
     match command {
-        RepoCommand::Add { name, path, policy, urls, open_token_types } => {
+        RepoCommand::Add { name, path, policy, urls, open_token_types, gpg_key } => {
             let path = usable(&path)?;
+            let key = gpg_key.as_deref().map(gpg_key::read).transpose()?;
             let new = NewRepo { name, path, policy, urls, open_token_types };
-            let repo = shop.store.add_repo(new, shop.now).await?;
+            let mut repo = shop.store.add_repo(new, shop.now).await?;
+            if let Some(key) = &key {
+                repo = shop.store.set_repo_gpg_key(&repo.name, Some(key)).await?;
+            }
             let text = format!(
                 "Added {name}: {path}, policy {policy}.\n\nClients:  flatpak remote-add {name} {url}\nNext:     flatpass repo check {name}",
                 name = repo.name,
@@ -71,6 +89,15 @@ pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Fai
                 policy = repo.policy,
                 url = shop.config.repo_url(&repo.name)
             );
+            Ok(Answer::new(text, with_url(shop, &repo)))
+        }
+        RepoCommand::Set { name, gpg_key, no_gpg_key: _ } => {
+            let key = gpg_key.as_deref().map(gpg_key::read).transpose()?;
+            let repo = shop.store.set_repo_gpg_key(&name, key.as_deref()).await?;
+            let text = match &repo.gpg_key {
+                Some(_) => format!("{name}.flatpakrepo has the key now."),
+                None => format!("{name}.flatpakrepo has no key any more."),
+            };
             Ok(Answer::new(text, with_url(shop, &repo)))
         }
         RepoCommand::List => {

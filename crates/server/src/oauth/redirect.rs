@@ -4,6 +4,9 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
+/// What answers have in their query.
+const ANSWER: [&str; 7] = ["code", "state", "iss", "error", "error_description", "token", "redirect_uri"];
+
 /// `http://127.0.0.1:PORT/…` or `http://[::1]:PORT/…`, exactly as the client wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LoopbackUri {
@@ -13,7 +16,8 @@ pub(crate) struct LoopbackUri {
 
 impl LoopbackUri {
     /// `None` for anything else: another host or scheme, user info, a fragment, a name such as `localhost` that somebody's
-    /// resolver answers, or a spelling that a URL parser would change.
+    /// resolver answers, a spelling that a URL parser would change, or a query that has a parameter of the answer: the client
+    /// would find it twice, and might take the one that it was given.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
         let loopback = match url.host()? {
@@ -30,6 +34,7 @@ impl LoopbackUri {
             && url.fragment().is_none()
             && !text.contains('#')
             && url.as_str() == text
+            && !url.query_pairs().any(|(name, _)| ANSWER.contains(&&*name))
             && text.len() <= 2048;
         (loopback && plain)
             .then(|| Self { text: text.to_owned(), origin: url.origin().ascii_serialization() })
@@ -64,7 +69,12 @@ mod tests {
 
     #[test]
     fn only_loopback_addresses_are_redirected_to() {
-        for good in ["http://127.0.0.1:4711/cb/x", "http://[::1]:4711/cb", "http://127.0.0.1:4711/"] {
+        for good in [
+            "http://127.0.0.1:4711/cb/x",
+            "http://[::1]:4711/cb",
+            "http://127.0.0.1:4711/",
+            "http://127.0.0.1:4711/?x=code",
+        ] {
             assert!(LoopbackUri::parse(good).is_some(), "{good}");
         }
         for bad in [
@@ -78,6 +88,9 @@ mod tests {
             "http://127.0.0.1:4711/#fragment",
             "http://127.0.0.1:4711/#",
             "http://127.1:4711/",
+            "http://127.0.0.1:4711/?code=x",
+            "http://127.0.0.1:4711/?a=b&st%61te=x",
+            "http://127.0.0.1:4711/?error",
             "http://2130706433:4711/",
             "http://127.0.0.1:4711\\@evil.example/",
             "http://127.0.0.1:4711",

@@ -1,4 +1,4 @@
-//! `GET /account`: purchases and signed-in devices. `POST /account/password`, `POST /account/devices/ID/sign-out`.
+//! `GET /account`: purchases, repos, signed-in devices and the secrets in remotes. `POST /account/password`, `POST /account/devices/ID/sign-out`.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use flatpass_store::{GrantId, StoreError};
+use flatpass_store::{GrantId, RepoPolicy, StoreError};
+use flatpass_token::Verb;
 
 use super::sign_up::sentence;
 use super::words;
@@ -31,12 +32,24 @@ struct DeviceLine {
     address: String,
 }
 
+/// A secret in a remote's URL.
+struct SecretLine {
+    id: String,
+    name: String,
+    repo: String,
+    last_used: Option<String>,
+    address: String,
+    until: Option<String>,
+}
+
 #[derive(Template)]
 #[template(path = "account.html")]
 struct AccountPage {
     frame: Frame,
     purchases: Vec<Purchase>,
+    repos: Vec<String>,
     devices: Vec<DeviceLine>,
+    secrets: Vec<SecretLine>,
     old_error: Option<String>,
     new_error: Option<String>,
     changed: bool,
@@ -71,16 +84,39 @@ async fn page(
             address: device.last_address,
         }
     });
+    let secrets = app.store.list_access_tokens(Some(&signed_in.account.id), app.now()).await?;
+    let secrets = secrets.into_iter().map(|token| SecretLine {
+        id: token.id.0,
+        name: token.name,
+        repo: token.repo,
+        last_used: token.last_used_at.map(words::moment),
+        address: token.last_address,
+        until: token.expires_at.map(words::moment),
+    });
     let (csrf, cookie) = browser.form_token(app);
     let page = AccountPage {
         frame: Frame::new(app, browser, csrf),
         purchases: purchases.collect(),
+        repos: repos(app, signed_in).await?,
         devices: devices.collect(),
+        secrets: secrets.collect(),
         old_error: password.old,
         new_error: password.new,
         changed: password.changed,
     };
     Ok(render(status, &page, cookie, None))
+}
+
+/// The repos that the account may list something of.
+async fn repos(app: &App, signed_in: &SignedIn) -> Result<Vec<String>, PageError> {
+    let entitlements = app.store.entitlements(&signed_in.account.id, None, app.now()).await?;
+    let listed = |repo: &str| {
+        entitlements.iter().any(|one| one.repo == repo && one.verbs.contains(&Verb::List))
+    };
+    let snapshot = app.snapshot.load();
+    let views = snapshot.repos.values().map(|view| &view.repo);
+    let usable = views.filter(|repo| repo.policy != RepoPolicy::Private || listed(&repo.name));
+    Ok(usable.map(|repo| repo.name.clone()).collect())
 }
 
 pub(crate) async fn show(State(app): State<Arc<App>>, browser: Browser) -> Result<Response, PageError> {
@@ -131,5 +167,6 @@ pub(crate) async fn sign_out_device(
     browser.check_form(form?.text("csrf"))?;
     let signed_in = browser.require("/account")?;
     app.store.revoke_device(&signed_in.account.id, &GrantId(id), app.now()).await?;
+    app.take_up().await;
     Ok(see_other("/account", None))
 }

@@ -1,6 +1,8 @@
 //! The pages that people see: one file for each.
 
 pub(crate) mod account;
+pub(crate) mod account_repo;
+pub(crate) mod flatpak_files;
 pub(crate) mod home;
 pub(crate) mod offer;
 pub(crate) mod order;

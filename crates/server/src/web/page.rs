@@ -58,7 +58,7 @@ pub(crate) fn render(
 }
 
 /// `same-origin`, and not `no-referrer`: with that browsers send `Origin: null` with our own forms.
-fn secure(headers: &mut header::HeaderMap) {
+pub(crate) fn secure(headers: &mut header::HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -113,6 +113,9 @@ impl From<StoreError> for PageError {
     fn from(error: StoreError) -> Self {
         if matches!(error, StoreError::Busy) {
             return Self::TooMany(5);
+        }
+        if let StoreError::TooManyAccessTokens(_) = error {
+            return Self::BadRequest(format!("Nothing was made: {error}. Your account page lists them."));
         }
         tracing::error!(%error, "the store failed");
         Self::Internal

@@ -4,6 +4,7 @@
 mod access_tokens;
 mod browser;
 mod device_grant;
+mod flatpak_files;
 mod forgery;
 mod limits;
 mod oauth;

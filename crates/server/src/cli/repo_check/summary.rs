@@ -13,7 +13,11 @@ const AUTHENTICATOR: &str = "org.flatpass.Authenticator";
 impl Look<'_> {
     pub(super) fn at_summary(&mut self, refs: &[Published]) -> Result<(), RepoError> {
         let guarded = !self.priced.is_empty() || refs.iter().any(|one| !self.is_open(one.token_type));
-        let guarded = guarded && self.repo.policy != RepoPolicy::Open;
+        let guarded = match self.repo.policy {
+            RepoPolicy::Open => false,
+            RepoPolicy::Private => true,
+            _ => guarded,
+        };
         let Some(summary) = self.ostree.summary()? else {
             let what = "There is no summary; clients cannot see any app.".to_owned();
             let mend = if guarded { self.naming_the_authenticator() } else { self.update(&[]) };
