@@ -72,7 +72,8 @@ class Person:
     def browser_will(self, plan: str) -> None:
         """What the browser does with the next page that it is sent to: `buy` (sign up or in, buy, pay, allow),
         `sign-in` (the same, but cancels where it should pay), `decline` (the card is declined), `deny` (says no to
-        the device), `close` (the window is closed at once), `fail` (the browser cannot be started)."""
+        the device), `close` (the window is closed at once), `fail` (the browser cannot be started), `device CODE` (types
+        the code of a device where it is asked for, and lets the device in)."""
         self._plan = plan
         self._write_script()
 
@@ -86,6 +87,10 @@ class Person:
             "journal": str(self.journal),
         }
         Path(self.env["STAGE_PERSON"]).write_text(json.dumps(script))
+
+    def visit(self, url: str) -> None:
+        """Opens the address in the scripted browser, which then does what it will."""
+        self.run(self.env["BROWSER"], url)
 
     def pages_seen(self) -> list[str]:
         """What the scripted browser noted so far, a line for each thing that it did; forgets them."""

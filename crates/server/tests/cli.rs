@@ -412,10 +412,52 @@ fn prices_rights_and_access_tokens_are_given_listed_and_taken_away() {
     assert_eq!(list.json()[0]["name"], "laptop");
     assert!(!list.stdout.contains(secret), "shown once");
     let id = made["token"]["id"].as_str().unwrap();
+    let rotated = shop.run(&["--json", "access-token", "rotate", id]).json();
+    assert_ne!(rotated["secret"], made["secret"]);
     shop.run(&["access-token", "revoke", id]).ok();
+    assert_eq!(shop.run(&["access-token", "rotate", id]).code, 1);
     assert_eq!(shop.run(&["access-token", "revoke", id]).code, 1);
     assert_eq!(shop.run_with(&["token", "inspect"], secret).code, 3);
     assert_eq!(shop.run(&["--json", "access-token", "list"]).json(), json!([]));
+}
+
+#[test]
+fn robots_get_secrets_that_are_shown_once_or_written_to_a_file_for_its_owner_only() {
+    let shop = Shop::new();
+    let repository = Repository::new();
+    shop.run(&["repo", "add", "apps", repository.path()]).ok();
+    let robot = shop.run(&["--json", "robot", "add", "kiosks"]).json();
+    assert_eq!(robot["email"], "robot/kiosks");
+    assert_eq!(shop.run(&["robot", "add", "kiosks"]).code, 1);
+    shop.run(&["grant", "robot/kiosks", "apps", "*"]).ok();
+    let unknown = shop.run(&["grant", "robot/nobody", "apps", "*"]);
+    assert!(unknown.code == 1 && unknown.stderr.contains("flatpass robot add nobody"), "{}", unknown.stderr);
+
+    let made = shop.run(&["--json", "robot", "secret", "kiosks", "--name", "lobby"]).json();
+    let secret = made["secret"].as_str().unwrap();
+    assert!(secret.starts_with("fpk_"), "{made}");
+    let out = shop.folder().join("robot.toml");
+    let out = out.to_str().unwrap();
+    let quiet = shop.run(&["robot", "secret", "kiosks", "--out", out]).ok();
+    let file = fs::read_to_string(out).unwrap();
+    let id = robot["id"].as_str().unwrap();
+    assert!(file.starts_with(&format!("store = \"https://shop.example/\"\nclient_id = \"{id}\"\nclient_secret = \"fpk_")), "{file}");
+    let written = file.split("fpk_").nth(1).unwrap().split('"').next().unwrap();
+    assert!(!quiet.stdout.contains(written));
+    use std::os::unix::fs::PermissionsExt as _;
+    assert_eq!(fs::metadata(out).unwrap().permissions().mode() & 0o777, 0o600);
+    // What is there is not overwritten, and no secret is made that nobody has.
+    assert_eq!(shop.run(&["robot", "secret", "kiosks", "--out", out]).code, 1);
+    let list = shop.run(&["--json", "robot", "list"]);
+    assert!(!list.stdout.contains(written) && !list.stdout.contains(secret), "shown once");
+    assert_eq!(list.json()[0]["secrets"].as_array().unwrap().len(), 2);
+
+    let secret_id = made["made"]["id"].as_str().unwrap();
+    shop.run(&["robot", "revoke", "kiosks", secret_id]).ok();
+    assert_eq!(shop.run(&["robot", "revoke", "kiosks", secret_id]).code, 1);
+    shop.run(&["robot", "remove", "kiosks"]).ok();
+    assert_eq!(shop.run(&["--json", "robot", "list"]).json(), json!([]));
+    assert_eq!(shop.run(&["robot", "secret", "kiosks"]).code, 1);
 }
 
 #[test]
