@@ -37,7 +37,9 @@ pub(crate) enum ApiError {
     )]
     TooMuchToList(String),
     /// The account has as many access tokens as it may have.
-    #[error("Your account has {0} access tokens, and may have no more. End some of them on your account page.")]
+    #[error(
+        "Your account has {0} access tokens, and may have no more. End some of them on your account page."
+    )]
     TooManyTokens(i64),
     /// Too many calls.
     #[error("Too many calls. Wait {0} seconds and try again.")]
@@ -86,8 +88,12 @@ impl ApiError {
             Self::NoSecret => (StatusCode::UNAUTHORIZED, "no-secret", "A secret is needed"),
             Self::BadSecret => (StatusCode::UNAUTHORIZED, "bad-secret", "The secret is not good"),
             Self::NotAMember(_) => (StatusCode::FORBIDDEN, "not-a-member", "Not a member of this repository"),
-            Self::TooMuchToList(_) => (StatusCode::CONFLICT, "too-much-to-list", "Too much to list in one token"),
-            Self::TooManyTokens(_) => (StatusCode::CONFLICT, "too-many-access-tokens", "Too many access tokens"),
+            Self::TooMuchToList(_) => {
+                (StatusCode::CONFLICT, "too-much-to-list", "Too much to list in one token")
+            }
+            Self::TooManyTokens(_) => {
+                (StatusCode::CONFLICT, "too-many-access-tokens", "Too many access tokens")
+            }
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many calls"),
             Self::UnknownRepo(_) => (StatusCode::NOT_FOUND, "unknown-repo", "Not a repository of this store"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),

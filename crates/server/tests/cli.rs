@@ -441,7 +441,12 @@ fn robots_get_secrets_that_are_shown_once_or_written_to_a_file_for_its_owner_onl
     let quiet = shop.run(&["robot", "secret", "kiosks", "--out", out]).ok();
     let file = fs::read_to_string(out).unwrap();
     let id = robot["id"].as_str().unwrap();
-    assert!(file.starts_with(&format!("store = \"https://shop.example/\"\nclient_id = \"{id}\"\nclient_secret = \"fpk_")), "{file}");
+    assert!(
+        file.starts_with(&format!(
+            "store = \"https://shop.example/\"\nclient_id = \"{id}\"\nclient_secret = \"fpk_"
+        )),
+        "{file}"
+    );
     let written = file.split("fpk_").nth(1).unwrap().split('"').next().unwrap();
     assert!(!quiet.stdout.contains(written));
     use std::os::unix::fs::PermissionsExt as _;

@@ -96,10 +96,7 @@ fn grants(view: &RepoView, lists: &[Entitlement]) -> Vec<Grant> {
     let everywhere = by_branch.remove(&None).unwrap_or_default();
     let on_every_branch = Grant {
         prefixes: everywhere.prefixes.iter().filter(|one| !everywhere.covers(one)).cloned().collect(),
-        ..Grant::for_ids(
-            &[Verb::List],
-            everywhere.ids.iter().filter(|id| !everywhere.covers_id(id)).cloned(),
-        )
+        ..Grant::for_ids(&[Verb::List], everywhere.ids.iter().filter(|id| !everywhere.covers_id(id)).cloned())
     };
     let on_one = |(branch, listed): (Option<&str>, Listed)| {
         let news = |id: &&String| !everywhere.covers_id(id) && !everywhere.ids.contains(*id);

@@ -135,5 +135,8 @@ async fn list(shop: &Shop, email: Option<&str>) -> Result<Answer, Failure> {
         json.push(value);
     }
     let none = "No access token. Make one with: flatpass access-token add EMAIL REPO --name NAME";
-    Ok(Answer::new(table(["id", "account", "repo", "name", "since", "until", "last used", "from"], &rows, none), json!(json)))
+    Ok(Answer::new(
+        table(["id", "account", "repo", "name", "since", "until", "last used", "from"], &rows, none),
+        json!(json),
+    ))
 }

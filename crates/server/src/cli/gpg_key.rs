@@ -14,8 +14,9 @@ const LONGEST: usize = 256 * 1024;
 pub(super) fn read(path: &Path) -> Result<String, Failure> {
     let shown = path.display();
     let mend = "write one with: gpg --export KEY-ID > FILE";
-    let bytes = std::fs::read(path)
-        .map_err(|error| Failure::told(format!("cannot read {shown}: {error}"), "name a file that is there"))?;
+    let bytes = std::fs::read(path).map_err(|error| {
+        Failure::told(format!("cannot read {shown}: {error}"), "name a file that is there")
+    })?;
     let key = binary(&bytes).filter(|key| key.len() <= LONGEST);
     match key.as_deref().and_then(|key| key.first()).and_then(|first| packet(*first)) {
         Some(PUBLIC_KEY) => Ok(STANDARD.encode(key.unwrap_or_default())),
@@ -71,7 +72,9 @@ mod tests {
         }
         let armoured = |kind: &str, bytes: &[u8]| {
             let body = STANDARD.encode(bytes);
-            format!("-----BEGIN PGP {kind} KEY BLOCK-----\nComment: x\n\n{body}\n=abcd\n-----END PGP {kind} KEY BLOCK-----\n")
+            format!(
+                "-----BEGIN PGP {kind} KEY BLOCK-----\nComment: x\n\n{body}\n=abcd\n-----END PGP {kind} KEY BLOCK-----\n"
+            )
         };
         let public = armoured("PUBLIC", &[0x99, 1, 2, 3]);
         assert_eq!(file(public.as_bytes()), Ok(STANDARD.encode([0x99, 1, 2, 3])));

@@ -98,7 +98,8 @@ pub(super) async fn run(shop: &Shop, command: RobotCommand) -> Result<Answer, Fa
 async fn robot(shop: &Shop, name: &str) -> Result<Account, Failure> {
     let name = name.strip_prefix("robot/").unwrap_or(name);
     shop.store.robot(name).await?.ok_or_else(|| {
-        let next = format!("see the robots with `flatpass robot list`, or make one: flatpass robot add {name}");
+        let next =
+            format!("see the robots with `flatpass robot list`, or make one: flatpass robot add {name}");
         Failure::told(format!("there is no robot named {name}"), next)
     })
 }

@@ -110,9 +110,8 @@ async fn page(
 /// The repos that the account may list something of.
 async fn repos(app: &App, signed_in: &SignedIn) -> Result<Vec<String>, PageError> {
     let entitlements = app.store.entitlements(&signed_in.account.id, None, app.now()).await?;
-    let listed = |repo: &str| {
-        entitlements.iter().any(|one| one.repo == repo && one.verbs.contains(&Verb::List))
-    };
+    let listed =
+        |repo: &str| entitlements.iter().any(|one| one.repo == repo && one.verbs.contains(&Verb::List));
     let snapshot = app.snapshot.load();
     let views = snapshot.repos.values().map(|view| &view.repo);
     let usable = views.filter(|repo| repo.policy != RepoPolicy::Private || listed(&repo.name));

@@ -46,7 +46,8 @@ fn url(app: &App, view: &RepoView, secret: Option<&Secret>) -> String {
 /// the summary.
 fn flatpakrepo(app: &App, view: &RepoView, secret: Option<&Secret>) -> String {
     let store = &app.config.name;
-    let title = if store.is_empty() { view.repo.name.clone() } else { format!("{store}: {}", view.repo.name) };
+    let title =
+        if store.is_empty() { view.repo.name.clone() } else { format!("{store}: {}", view.repo.name) };
     let authenticator = match view.repo.policy {
         RepoPolicy::Open => String::new(),
         _ => format!("AuthenticatorName={AUTHENTICATOR}\nAuthenticatorInstall=false\n"),
@@ -126,10 +127,8 @@ async fn for_person(
     }
     let now = app.now();
     let name = format!("{what}, downloaded {}", words::moment(now));
-    let made = app
-        .store
-        .create_access_token(account, repo, &name, None, now, Rng::system().as_random())
-        .await?;
+    let made =
+        app.store.create_access_token(account, repo, &name, None, now, Rng::system().as_random()).await?;
     app.take_up().await;
     Ok((view, Some(made.0)))
 }

@@ -28,7 +28,13 @@ async fn press(browser: &Browser, page: &Page, action: &str) -> Page {
 }
 
 fn secret_in(url: &str) -> String {
-    url.split("device:").nth(1).unwrap_or_else(|| panic!("no secret in {url}")).split('@').next().unwrap().to_owned()
+    url.split("device:")
+        .nth(1)
+        .unwrap_or_else(|| panic!("no secret in {url}"))
+        .split('@')
+        .next()
+        .unwrap()
+        .to_owned()
 }
 
 /// `GET /repos/NAME.flatpakrepo`, as flatpak asks for it when the URL has user and password.
@@ -80,7 +86,8 @@ async fn a_member_downloads_files_that_work_and_ends_the_secrets_in_them() {
     // The file that it points to has the identical URL: flatpak then makes one remote.
     let of_app = secret_in(&app["Url"]);
     assert_ne!(of_app, secret, "each download has its own");
-    let runtimes = format!("http://device:{of_app}@{}/repos/inside.flatpakrepo", &shop.url["http://".len()..]);
+    let runtimes =
+        format!("http://device:{of_app}@{}/repos/inside.flatpakrepo", &shop.url["http://".len()..]);
     assert_eq!(app["RuntimeRepo"], runtimes);
     assert_eq!(lines(&repo_file(&shop, "inside", Some(&of_app)).await)["Url"], app["Url"]);
 
@@ -125,11 +132,8 @@ async fn to_who_is_no_member_a_private_repo_is_not_there() {
         assert_eq!((answers[0].0, &answers[0]), (404, &answers[1]), "{path}");
     }
     let account = shop.account("ada@example.org").await;
-    let (other, _) = shop
-        .store
-        .create_access_token(&account.id, "apps", "x", None, shop.now(), &mut rng())
-        .await
-        .unwrap();
+    let (other, _) =
+        shop.store.create_access_token(&account.id, "apps", "x", None, shop.now(), &mut rng()).await.unwrap();
     for secret in [None, Some("fpt_wrong"), Some(other.expose())] {
         let (there, not_there) =
             (repo_file(&shop, "inside", secret).await, repo_file(&shop, "nothing", secret).await);

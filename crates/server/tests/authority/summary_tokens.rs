@@ -64,7 +64,8 @@ async fn a_token_says_what_the_account_may_list_and_no_more() {
     assert_eq!((&said["repo"], &said["expires_in"]), (&json!("inside"), &json!(1000)), "the earliest end");
     let claims = claims(&answer);
     let grant = |ids: Value, prefixes: Value, branch: &str| {
-        let mut grant = json!({ "type": "flatpak", "actions": ["list"], "branches": [branch], "arches": ["*"] });
+        let mut grant =
+            json!({ "type": "flatpak", "actions": ["list"], "branches": [branch], "arches": ["*"] });
         for (name, list) in [("ids", ids), ("prefixes", prefixes)] {
             if list != json!([]) {
                 grant[name] = list;
