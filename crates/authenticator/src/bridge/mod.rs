@@ -1,7 +1,7 @@
 //! The bridge: a loopback HTTP service that lets a stock Flatpak use a private repo with no secret in any configuration file.
 //!
-//! A remote's URL is `http://127.0.0.1:PORT/KEY`. A request walks in a straight line: [`server`] accepts the connection if [`peer`] says
-//! that it is this user's; [`sieve`] finds the remote in the [`book`] and judges the [`path`]; [`tokens`] has a summary token, from
+//! A remote's URL is `http://127.0.0.1:PORT/KEY`. A request walks in a straight line: [`server`] accepts the connection if [`peer`] finds in the
+//! [`tcp_table`] that it is this user's; [`sieve`] finds the remote in the [`book`] and judges the [`path`]; [`tokens`] has a summary token, from
 //! [`dbus_source`] (or, inside another command, [`session_source`]); [`upstream`] asks the repo; [`answer`] streams what it says.
 //!
 //! What it promises:
@@ -22,6 +22,7 @@ mod pipe;
 pub mod server;
 pub mod session_source;
 pub mod sieve;
+pub mod tcp_table;
 pub mod tokens;
 pub mod upstream;
 
