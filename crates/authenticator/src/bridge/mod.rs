@@ -12,6 +12,7 @@
 //!
 //! What it does not: a program that runs as this user can read the book, and the session bus. It is no boundary inside a session.
 
+pub mod alongside;
 pub mod answer;
 pub mod book;
 pub mod dbus_source;

@@ -5,6 +5,7 @@
 
 pub mod bridge;
 pub mod browser;
+mod crossing;
 pub mod device_code;
 pub mod flatpakrepo;
 pub mod install;

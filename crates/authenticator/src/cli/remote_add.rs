@@ -12,6 +12,7 @@ use clap::Args;
 use rustix::fs::{MemfdFlags, memfd_create};
 use tokio::process::Command;
 
+use super::crossing::{Crossing, UNSIGNED};
 use super::location::Found;
 use super::sign_in::HowToSignIn;
 use super::{Failure, surroundings};
@@ -32,6 +33,9 @@ use crate::session::{Session, Sessions};
 /// If the repository is private, you sign in first. This device then gets a secret of its own for this repository,
 /// which Flatpak keeps in the remote's address: see it, and end it, on your account page; `remote-rotate` replaces it.
 /// In a system-wide remote every user of this computer can read it.
+///
+/// With --bridge there is no such secret: the remote's address is the bridge's on this computer, which fetches the list of
+/// apps with your sign-in and serves you alone. Such a remote works for you and while the bridge runs; see `bridge --help`.
 #[derive(Debug, Args)]
 pub struct RemoteAdd {
     /// STORE/REPO, an address, a .flatpakrepo file, or - to read one of these from standard input
@@ -57,6 +61,9 @@ pub struct RemoteAdd {
     /// Do nothing if there is such a remote already
     #[arg(long)]
     if_not_exists: bool,
+    /// Go through the bridge, so that no secret stands in Flatpak's configuration
+    #[arg(long)]
+    bridge: bool,
     #[command(flatten)]
     how: HowToSignIn,
     /// Do not ask before a secret is put where others can read it
@@ -90,6 +97,9 @@ impl RemoteAdd {
             .into());
         }
         found.take_up_file(&session, None).await?;
+        if self.bridge {
+            return Box::pin(self.run_over_bridge(&name, found, &installation, sessions)).await;
+        }
         let has_secret = DeviceSecret::in_url(&found.repo.url)?.is_some();
         let fresh = if !has_secret && found.is_private(&sessions).await? {
             Some(self.get_secret(&mut found, &installation, &sessions, &session).await?)
@@ -152,6 +162,59 @@ impl RemoteAdd {
         ))
     }
 
+    /// Adds a remote whose address is the bridge's.
+    async fn run_over_bridge(
+        &self,
+        name: &str,
+        mut found: Found,
+        installation: &Installation,
+        sessions: Sessions,
+    ) -> Result<(), Failure> {
+        let sessions = Arc::new(sessions);
+        let session = sessions.with(&found.store)?;
+        self.sign_in(&mut found, &sessions, &session).await?;
+        let crossing = Crossing::open(&sessions, &session, &found.plain).await?;
+        found.repo = found.repo.at(crossing.address().to_owned());
+        if self.no_gpg_verify {
+            eprintln!("{UNSIGNED}");
+        }
+        let added = self.add(name, &found, None, installation).await;
+        let advice = crossing.advice();
+        crossing.close(added.is_ok()).await;
+        added?;
+        if self.scope() == Scope::System {
+            println!(
+                "Other users of this computer see the remote, and cannot use it: the bridge serves you alone."
+            );
+        }
+        println!(
+            "Added the remote {name}. See what it has: flatpak remote-ls {} {name}",
+            self.scope().option()
+        );
+        if let Some(advice) = advice {
+            println!("{advice}");
+        }
+        Ok(())
+    }
+
+    /// Signs in if nobody is, and takes up what only members are told about the repository.
+    async fn sign_in(
+        &self,
+        found: &mut Found,
+        sessions: &Sessions,
+        session: &Arc<Session>,
+    ) -> Result<(), Failure> {
+        let mut access = session.api_access().await?;
+        if access.is_none() {
+            eprintln!("The repository {} is private.", found.plain);
+            self.how.sign_in(sessions, session).await.map_err(Failure::ended)?;
+            access = session.api_access().await?;
+        }
+        found.take_up_file(session, access.as_ref()).await?;
+        self.check_key(found)?;
+        Ok(())
+    }
+
     /// Signs in if nobody is, and gets this device a secret.
     async fn get_secret(
         &self,
@@ -163,14 +226,7 @@ impl RemoteAdd {
         if self.scope() == Scope::System && !self.agrees(installation, found)? {
             return Err(Failure::Cancelled);
         }
-        let mut access = session.api_access().await?;
-        if access.is_none() {
-            eprintln!("The repository {} is private.", found.plain);
-            self.how.sign_in(sessions, session).await.map_err(Failure::ended)?;
-            access = session.api_access().await?;
-        }
-        found.take_up_file(session, access.as_ref()).await?;
-        self.check_key(found)?;
+        self.sign_in(found, sessions, session).await?;
         let host = surroundings::host_name().unwrap_or_else(|| "Flatpak".to_owned());
         let name = format!("{host} ({})", self.scope().word());
         Ok(session.make_device_secret(&found.plain, &name).await?)

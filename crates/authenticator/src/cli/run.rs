@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use clap::Args;
@@ -16,6 +17,8 @@ use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use zbus::connection::Builder;
 
 use super::{Failure, surroundings};
+use crate::bridge::alongside::Alongside;
+use crate::bridge::session_source::SessionSource;
 use crate::dbus::service::{Service, ServiceError};
 use crate::private_bus::PrivateBus;
 use crate::robot_file::{self, Origin};
@@ -49,7 +52,8 @@ const REMOVED: [&str; 6] = [
 ///   client_secret = "fpk_…"
 ///
 /// It is looked for at $CREDENTIALS_DIRECTORY/flatpass-robot (systemd's LoadCredential=) and /etc/flatpass/robot.toml.
-/// If there is none, or for other stores than the robot's, your own sign-ins are used.
+/// If there is none, or for other stores than the robot's, your own sign-ins are used. Remotes that were added with
+/// `remote-add --bridge` by the same user work as well: a bridge runs as long as the command, if none does already.
 ///
 /// Signals are passed on to the command, and its exit code is this command's: 128 and the signal's number if a signal
 /// ended it, 127 if it was not found, 126 if it cannot be run, 125 if this program failed before.
@@ -78,10 +82,17 @@ impl Run {
             environment.attended = false;
             let bus = PrivateBus::start().await?;
             let address = Builder::address(bus.address()).map_err(ServiceError::from)?;
+            let (book, http) = (environment.bridge.clone(), environment.http.clone());
             let service = Service::start(address, Sessions::new(environment), false).await?;
-            anyhow::Ok((bus, service))
+            // Remotes with the bridge work too, without another process.
+            let bridge = Alongside::start(book, http, SessionSource(Arc::clone(service.sessions()))).await;
+            let bridge = bridge.unwrap_or_else(|error| {
+                eprintln!("Remotes with the bridge will not work: {error}");
+                None
+            });
+            anyhow::Ok((bus, service, bridge))
         };
-        let (bus, service) = match prepared.await {
+        let (bus, service, bridge) = match prepared.await {
             Ok(prepared) => prepared,
             Err(error) => {
                 eprintln!("{error:#}");
@@ -92,6 +103,9 @@ impl Run {
             Ok(mut child) => forwarding.until_end(&mut child).await.map(exit_code),
             Err(error) => Ok(self.cannot_start(&error)),
         };
+        if let Some(bridge) = bridge {
+            bridge.end().await;
+        }
         service.stop().await;
         bus.end().await;
         match ended? {

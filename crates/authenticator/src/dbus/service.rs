@@ -66,6 +66,12 @@ impl Service {
         Ok(Self { connection, sessions, slots, stop, lost })
     }
 
+    /// What it answers from.
+    #[must_use]
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
     /// Returns when another authenticator has taken the name, or the bus is gone.
     pub async fn replaced(&mut self) {
         while let Some(signal) = self.lost.next().await {

@@ -51,7 +51,7 @@ impl Session {
         client: &impl Interaction,
     ) -> Result<SummaryGrant, Ended> {
         match self.look_up_summary(ask).await {
-            Err(Ended::Refused(Refusal::SignInFirst { .. })) if ask.interactive => {
+            Err(Ended::Refused(Refusal::SignInFirst { .. })) if ask.interactive && self.is_attended() => {
                 Box::pin(self.web_flow(None, Offered::new(), client)).await?;
                 // Only once: a store that is not content with a fresh sign-in will not be with the next.
                 self.look_up_summary(ask).await
