@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::routing::{delete, get, post};
 use flatpass_gate::{CacheLimits, Clock, FileCache, Gates, Unmounted, Uses};
 use flatpass_store::{Random, Store};
@@ -96,6 +97,9 @@ impl App {
     pub(crate) async fn take_up(&self) {
         let Ok(changed) = self.store.change_counter().await else { return };
         let mut taken_up = self.taken_up.subscribe();
+        if *taken_up.borrow() >= changed {
+            return;
+        }
         self.wake.notify_one();
         let _ = tokio::time::timeout(TAKE_UP, taken_up.wait_for(|counter| *counter >= changed)).await;
     }
@@ -141,7 +145,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/login", get(api::sample::login).post(api::sample::allow))
         .route("/api/purchase/{repo}/{app}", get(api::sample::purchase))
         .method_not_allowed_fallback(async || PageError::Method)
-        .layer(DefaultBodyLimit::max(FORM_BYTES));
+        .layer(DefaultBodyLimit::max(FORM_BYTES))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), take_up_changes));
     let api = Router::new()
         .route("/healthz", get(pages::home::health))
         .route("/repos/{file}", get(pages::flatpak_files::public))
@@ -154,6 +159,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/.well-known/oauth-authorization-server", get(oauth::metadata::show))
         .route("/payment/events", post(api::payment_events::submit))
         .layer(DefaultBodyLimit::max(FORM_BYTES))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), take_up_changes))
         .route("/api/v1/ref-tokens", post(api::ref_tokens::submit))
         .route("/api/v1/summary-tokens", post(api::summary_tokens::submit))
         .route("/api/v1/access-tokens", get(api::access_tokens::list).post(api::access_tokens::create))
@@ -173,4 +179,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             tokio::time::timeout(longest, next.run(request)).await.map_err(|_| ApiError::Slow)
         }))
         .with_state(app)
+}
+
+/// What a request changed, such as a device that was signed out, is in force when its answer arrives.
+async fn take_up_changes(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    app.take_up().await;
+    response
 }

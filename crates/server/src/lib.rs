@@ -10,10 +10,13 @@ mod oauth;
 mod pages;
 mod payment;
 mod problem;
+mod revocations;
 mod serve;
 mod snapshot;
 mod tries;
+mod visitor;
 mod web;
 
 pub use app::App;
+pub use revocations::Refused;
 pub use serve::{ServeError, open_store, serve};

@@ -9,12 +9,14 @@ use std::time::SystemTime;
 use flatpass_gate::{FileCache, Gate, GateConfig, Policy, Rules, Uses};
 use flatpass_ostree::{Checksum, Summary, SummaryRef};
 use flatpass_store::{Entitlement, KeyPhase, Repo, RepoPolicy, Store, StoreError, StoredOffer};
-use flatpass_token::{
-    AccessTable, KeySet, RefKind, RefName, Revocations, SigningKey, UnixTime, Verifier, VerifierConfig,
-};
+use flatpass_token::{AccessTable, KeySet, RefKind, RefName, SigningKey, UnixTime, Verifier, VerifierConfig};
 use url::Url;
 
 use crate::config::Config;
+use crate::revocations::Refused;
+
+/// The token type of refs that every account may have.
+pub(crate) const SIGN_IN: i32 = 3;
 
 /// What the summary says of a ref.
 #[derive(Clone, Copy, Debug)]
@@ -162,7 +164,7 @@ impl RepoView {
     pub(crate) fn is_free(&self, name: &RefName, token_type: i32) -> bool {
         let guarded = self.offered.app(name.id()).is_some()
             || (name.kind() == RefKind::Runtime && self.offered.extended(name.id()).is_some());
-        !guarded && self.repo.open_token_types.contains(&token_type)
+        !guarded && open_token_types(&self.repo).contains(&token_type)
     }
 
     /// Whether the gate serves the ref to everybody.
@@ -184,7 +186,7 @@ pub(crate) struct Snapshot {
     pub(crate) gates: Vec<(String, Arc<Gate>)>,
     /// What checks tokens where no repo is: it knows the same keys, and finds no token good.
     pub(crate) unmounted: Arc<Verifier>,
-    /// When a key begins or ends to be used, so that the snapshot must be made anew.
+    /// When a key begins or ends to be used, or somebody's right begins or ends, so that the snapshot must be made anew.
     pub(crate) good_until: UnixTime,
 }
 
@@ -251,10 +253,8 @@ impl Snapshot {
         }
         let signing_key = Arc::new(signing.ok_or(SnapshotError::NoKey)?);
         let jwks = public.to_jwks_json();
-        let longest = config.tokens.ref_token_seconds + config.tokens.leeway_seconds;
-        let mut revocations = Revocations::new();
-        for (account, until) in store.refused_tokens(now, longest).await? {
-            revocations = revocations.with_subject(account.0, until);
+        if let Some(moment) = store.next_begin_or_end(now).await? {
+            good_until = good_until.min(moment);
         }
         let keys = || KeySet::from_jwks_json(&jwks).map_err(|error| SnapshotError::Key(error.to_string()));
         let unmounted = match before {
@@ -266,6 +266,7 @@ impl Snapshot {
             )),
         };
         unmounted.set_keys(keys()?);
+        let refused = Refused::read(config, store, now).await?;
         let mut repos = BTreeMap::new();
         let mut gates = Vec::new();
         for repo in store.repos().await? {
@@ -292,7 +293,7 @@ impl Snapshot {
             };
             verifier.set_keys(keys()?);
             verifier.set_access_tokens(access);
-            verifier.set_revocations(revocations.clone());
+            verifier.set_revocations(refused.in_repo(store, &repo.name, now).await?);
             let refs = match old {
                 Some(old) if old.repo == repo && Refs::stamp_of(&repo) == old.refs.stamp => {
                     Arc::clone(&old.refs)
@@ -322,6 +323,15 @@ impl Snapshot {
     }
 }
 
+/// Token types that need nothing bought. Who may see something in a private repo is signed in, which is all that one of them asks.
+fn open_token_types(repo: &Repo) -> Vec<i32> {
+    let mut open = repo.open_token_types.clone();
+    if repo.policy == RepoPolicy::Private {
+        open.push(SIGN_IN);
+    }
+    open
+}
+
 fn gate_config(config: &Config, repo: &Repo, offers: &BTreeMap<String, StoredOffer>) -> GateConfig {
     let policy = match repo.policy {
         RepoPolicy::Open => Policy::Open,
@@ -333,7 +343,7 @@ fn gate_config(config: &Config, repo: &Repo, offers: &BTreeMap<String, StoredOff
         name: repo.name.clone(),
         root: repo.path.clone(),
         rules: Rules::new(policy)
-            .with_open_token_types(repo.open_token_types.clone())
+            .with_open_token_types(open_token_types(repo))
             .with_guarded_ids(offers.keys().cloned()),
         public_url: config.repo_url(&repo.name),
         sign_in_url: config.at("sign-in"),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use flatpass_token::{AccessGrant, Grant, SecretHash, UnixTime};
+use flatpass_token::{AccessGrant, Grant, SecretHash, UnixTime, Verb};
 use sqlx::Row as _;
 
 use crate::access_tokens::OLD;
@@ -51,7 +51,7 @@ impl Store {
         let grant = |row: &crate::backend::Row| {
             let subject: String = row.try_get("account_id")?;
             let has = by_account.get(&subject).map(Vec::as_slice).unwrap_or_default();
-            let grants = has.iter().map(|entitlement| grant_of(entitlement, &offered)).collect();
+            let grants = has.iter().flat_map(|entitlement| grants_of(entitlement, &offered)).collect();
             let hash = row
                 .try_get::<String, _>("secret_hash")?
                 .parse()
@@ -65,7 +65,10 @@ impl Store {
 
 /// One entitlement as a token says it. With an app go the extensions that build tools make, by name and not by prefix: which
 /// other apps the repo has below it, offered or not, is not known here, and none of them may be opened by accident.
-fn grant_of(entitlement: &Entitlement, offered: &[&str]) -> Grant {
+///
+/// A right to older commits only is said in two: to see a ref in the list has nothing to do with its commits. (A ref that had no
+/// commit when a right without `upgrade` began is covered with its first one; that wants a ref token.)
+fn grants_of(entitlement: &Entitlement, offered: &[&str]) -> Vec<Grant> {
     let verbs = &entitlement.verbs;
     let mut grant = match &entitlement.app {
         AppPattern::All => Grant::for_everything(verbs),
@@ -82,5 +85,7 @@ fn grant_of(entitlement: &Entitlement, offered: &[&str]) -> Grant {
     if let Some(branch) = &entitlement.branch {
         grant.branches = vec![branch.clone()];
     }
-    grant
+    let Some(until) = entitlement.commits_until() else { return vec![grant] };
+    let (list, rest): (Vec<_>, Vec<_>) = verbs.iter().partition(|verb| **verb == Verb::List);
+    vec![Grant { actions: list, ..grant.clone() }, Grant { actions: rest, made_until: Some(until), ..grant }]
 }

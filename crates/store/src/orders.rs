@@ -9,7 +9,7 @@
 //! a refund; money for an app that the account has already paid for is *refund_due* and gives nothing. An account has an
 //! entitlement from an order exactly as long as the order is paid.
 
-use flatpass_token::{UnixTime, Verb};
+use flatpass_token::UnixTime;
 use sqlx::Row as _;
 
 use crate::apps::AppPattern;
@@ -205,7 +205,7 @@ impl Store {
             .ok_or(OrderError::NoAccount)?;
         let offer = offers::find(&mut transaction, repo, app_id).await?.ok_or(OrderError::NotForSale)?;
         let has = entitlements::in_force(&mut *transaction, account_id, Some(repo), now).await?;
-        if has.iter().any(|entitlement| entitlement.allows_all_of(app_id, Verb::Download)) {
+        if has.iter().any(|entitlement| entitlement.is_as_good_as_bought(app_id, now)) {
             return Err(OrderError::AlreadyOwned);
         }
         let pending = sqlx::query(

@@ -13,11 +13,11 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flatpass_store::{AccessInfo, CodeError, NewCode};
-use flatpass_token::{Grant, RefName, Secret, Verb};
+use flatpass_token::{RefName, Secret};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::ref_tokens::sign;
+use super::ref_tokens::{Granted, OfCommits, for_everybody, grants, owned, parts, sign};
 use super::{bearer, require_access};
 use crate::app::{App, Rng};
 use crate::oauth::token::answer;
@@ -25,6 +25,7 @@ use crate::oauth::{LoopbackUri, SAMPLE, SCOPE, with_query};
 use crate::pages::offer::{OfferPage, visible};
 use crate::problem::ApiError;
 use crate::snapshot::{Listed, RepoView, Snapshot};
+use crate::visitor::{Right, Visitor};
 use crate::web::browser::Browser;
 use crate::web::fields::{Fields, FormError, Query};
 use crate::web::page::{Frame, PageError, render, see_other};
@@ -132,8 +133,8 @@ pub(crate) async fn allow(
 enum Standing<'a> {
     /// It needs no token.
     Open,
-    /// The account may have the app, in this repo.
-    Has(&'a RepoView, &'a str),
+    /// The account may have the app, in this repo; by what it says.
+    Has(&'a RepoView, &'a str, Vec<Granted<'a>>),
     /// It is for sale, in this repo.
     ForSale(&'a RepoView, &'a str),
     /// There is no such app here that the account may know of.
@@ -152,9 +153,8 @@ async fn standing<'a>(
     let mut found = Standing::Unknown;
     for view in snapshot.repos.values() {
         let Some(owner) = view.owner_in_repo(id) else { continue };
-        let entitlements =
-            app.store.entitlements(&access.account_id, Some(&view.repo.name), app.now()).await?;
-        if !view.may_be_seen(&entitlements) {
+        let visitor = Visitor::of(app, view, Some(access)).await?;
+        if !visitor.sees {
             continue;
         }
         // Of an app with several refs, one that needs a token decides.
@@ -162,17 +162,35 @@ async fn standing<'a>(
         if refs.peek().is_some() && refs.all(|(name, listed)| view.is_open(&name, listed.token_type)) {
             return Ok(Standing::Open);
         }
-        // An app that is offered and not published has no refs: then nothing says that it is free.
-        let mut refs = refs_of(view, owner).peekable();
-        let free = refs.peek().is_some() && refs.all(|(name, listed)| view.is_free(&name, listed.token_type));
-        if free || entitlements.iter().any(|one| one.allows_all_of(owner, Verb::Download)) {
-            return Ok(Standing::Has(view, owner));
+        // The id names no branch, so to have one of them is enough; to have what is free, if that is all there is.
+        let has = |(name, _): (RefName, Listed)| matches!(visitor.right(owner, name.branch()), Right::Has(_));
+        let granted: Vec<_> =
+            refs_of(view, owner).filter_map(|one| granted(app, view, &visitor, owner, one)).collect();
+        let is_all = granted.len() == refs_of(view, owner).count();
+        if !granted.is_empty() && (is_all || refs_of(view, owner).any(has)) {
+            return Ok(Standing::Has(view, owner, granted));
         }
         if view.offers.contains_key(owner) && matches!(found, Standing::Unknown) {
             found = Standing::ForSale(view, owner);
         }
     }
     Ok(found)
+}
+
+/// What the account has of a ref, as far as its right goes.
+fn granted<'a>(
+    app: &App,
+    view: &RepoView,
+    visitor: &Visitor,
+    owner: &str,
+    (name, listed): (RefName, Listed),
+) -> Option<Granted<'a>> {
+    if view.is_free(&name, listed.token_type) {
+        return for_everybody(view, visitor, owner, &name, "");
+    }
+    let Right::Has(has) = visitor.right(owner, name.branch()) else { return None };
+    let commits = OfCommits { made_until: has.commits_until(), only: None };
+    Some(owned(app, has, name, "", commits))
 }
 
 /// The refs of an app, its extensions included.
@@ -207,12 +225,12 @@ pub(crate) async fn get_tokens(
             Standing::Open => {
                 tokens.insert(id, String::new());
             }
-            Standing::Has(view, owner) => {
-                let ids = refs_of(view, owner).map(|(name, _)| name.id().to_owned());
-                let ids: BTreeSet<_> = ids.chain([owner.to_owned()]).collect();
-                // These ids name no branch and no architecture.
-                let grant = Grant::for_ids(&[Verb::Download, Verb::Upgrade], ids);
-                tokens.insert(id, sign(&app, &snapshot, view, &access, vec![grant])?);
+            Standing::Has(view, _, granted) => {
+                // One app has few refs: they fit into one token, which ends with the first of its rights.
+                let whole = parts(&app, granted);
+                let seconds = whole.iter().map(|part| part.seconds).min().unwrap_or(1);
+                let all: Vec<_> = whole.into_iter().flat_map(|part| part.granted).collect();
+                tokens.insert(id, sign(&app, &snapshot, view, &access, grants(&all), seconds)?);
             }
             Standing::ForSale(..) | Standing::Unknown => denied.push(id),
         }
@@ -236,7 +254,7 @@ pub(crate) async fn begin_purchase(
         ApiError::BadRequest("The body must be JSON such as {\"id\": \"org.example.App\"}.".to_owned())
     })?;
     let snapshot = app.snapshot.load_full();
-    let (Standing::ForSale(view, owner) | Standing::Has(view, owner)) =
+    let (Standing::ForSale(view, owner) | Standing::Has(view, owner, _)) =
         standing(&app, &snapshot, &access, &id).await?
     else {
         return Err(ApiError::NotFound);
@@ -256,7 +274,7 @@ pub(crate) async fn purchase(
     let flow = Flow::read(&query?.0)?;
     let here = format!("/api/purchase/{}/{}?{}", query_value(&repo), query_value(&app_id), flow.query());
     let signed_in = browser.require(&here)?;
-    if app.store.entitled(&signed_in.account.id, &repo, &app_id, Verb::Download, app.now()).await? {
+    if app.store.owns(&signed_in.account.id, &repo, &app_id, app.now()).await? {
         let thanks = app.config.at(&format!("apps/{}/{}", query_value(&repo), query_value(&app_id)));
         return Ok(see_other(
             &with_query(&flow.redirect, &[("state", &flow.state), ("redirect_uri", &thanks)]),

@@ -12,7 +12,7 @@ use flatpass_token::{Grant, RefName, Verb};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::ref_tokens::sign_until;
+use super::ref_tokens::sign;
 use super::{bearer, require_access};
 use crate::app::App;
 use crate::membership::{Membership, membership};
@@ -42,16 +42,16 @@ pub(crate) async fn submit(
     let longest = now.plus_seconds(app.config.tokens.ref_token_seconds);
     // No longer than the first of what it says: what is left then is in the next token.
     let until = lists.iter().filter_map(|one| one.ends_at).min().map_or(longest, |end| end.min(longest));
+    let expires_in = now.seconds_until(until);
     let token = if view.repo.policy == RepoPolicy::Private {
         let grants = grants(&view, &lists);
         if serde_json::to_vec(&grants).map_err(|_| ApiError::Internal)?.len() > GRANT_BYTES {
             return Err(ApiError::TooMuchToList(app.config.issuer()));
         }
-        sign_until(&app, &app.snapshot.load(), &view, &access, grants, until)?
+        sign(&app, &app.snapshot.load(), &view, &access, grants, expires_in)?
     } else {
         String::new()
     };
-    let expires_in = until.0.saturating_sub(now.0);
     let body = json!({ "repo": view.repo.name, "token": token, "expires_in": expires_in });
     Ok(answer(StatusCode::OK, &body))
 }

@@ -3,10 +3,11 @@
 use std::io::Read as _;
 
 use clap::Subcommand;
-use flatpass_store::RepoPolicy;
+use flatpass::Refused;
+use flatpass_store::{Repo, RepoPolicy};
 use flatpass_token::{
-    AccessTable, Grant, KeySet, Revocations, UnixTime, UnverifiedToken, VerifiedToken, Verifier,
-    VerifierConfig, VerifyError,
+    AccessTable, Grant, KeySet, UnixTime, UnverifiedToken, VerifiedToken, Verifier, VerifierConfig,
+    VerifyError,
 };
 use serde_json::{Value, json};
 
@@ -71,7 +72,7 @@ async fn ref_token(shop: &Shop, token: &str) -> Result<Answer, Failure> {
     };
     let repo =
         shop.store.repos().await?.into_iter().find(|repo| shop.config.repo_url(&repo.name) == claims.aud);
-    let verified = verifier(shop, &claims.aud).await?.verify(token, shop.now);
+    let verified = verifier(shop, &claims.aud, repo.as_ref()).await?.verify(token, shop.now);
     let result = match (&verified, &repo) {
         (Ok(_), None) => Err("The token is for a repo that this store does not have (any more).".to_owned()),
         (Ok(_), Some(repo)) => Ok(repo.name.clone()),
@@ -117,7 +118,7 @@ async fn ref_token(shop: &Shop, token: &str) -> Result<Answer, Failure> {
 }
 
 /// A verifier as the gate of the repo with this URL has it.
-async fn verifier(shop: &Shop, audience: &str) -> Result<Verifier, Failure> {
+async fn verifier(shop: &Shop, audience: &str, repo: Option<&Repo>) -> Result<Verifier, Failure> {
     let mut keys = KeySet::new();
     for stored in shop.store.signing_keys(shop.now).await? {
         keys = keys.with(&stored.signing_key()?);
@@ -126,19 +127,16 @@ async fn verifier(shop: &Shop, audience: &str) -> Result<Verifier, Failure> {
     let mut settings = VerifierConfig::new(shop.config.issuer(), audience);
     settings.leeway_seconds = u32::try_from(tokens.leeway_seconds).unwrap_or(0);
     let verifier = Verifier::new(settings, keys);
-    let longest = tokens.ref_token_seconds.saturating_add(tokens.leeway_seconds);
-    let mut revocations = Revocations::new();
-    for (account, until) in shop.store.refused_tokens(shop.now, longest).await? {
-        revocations = revocations.with_subject(account.0, until);
-    }
-    verifier.set_revocations(revocations);
+    let refused = Refused::read(&shop.config, &shop.store, shop.now).await?;
+    let name = repo.map(|repo| repo.name.as_str()).unwrap_or_default();
+    verifier.set_revocations(refused.in_repo(&shop.store, name, shop.now).await?);
     Ok(verifier)
 }
 
 /// The secret of an access token belongs to one repo, but does not say to which.
 async fn access_token(shop: &Shop, secret: &str) -> Result<Answer, Failure> {
     for repo in shop.store.repos().await? {
-        let verifier = verifier(shop, &shop.config.repo_url(&repo.name)).await?;
+        let verifier = verifier(shop, &shop.config.repo_url(&repo.name), Some(&repo)).await?;
         let table: AccessTable = shop.store.access_grants(&repo.name, shop.now).await?.into_iter().collect();
         verifier.set_access_tokens(table);
         if let Ok(token) = verifier.verify_access_secret(secret, shop.now) {

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::pkce::{CodeChallenge, PkceError};
 use super::{AUTHENTICATOR, LoopbackUri, SCOPE, with_query};
 use crate::app::{App, Rng};
-use crate::pages::offer::{OfferPage, has_access_token};
+use crate::pages::offer::OfferPage;
 use crate::web::browser::{Browser, SignedIn};
 use crate::web::fields::{Fields, FormError};
 use crate::web::page::{Frame, PageError, render, see_other};
@@ -183,7 +183,7 @@ impl Detail {
             let Some(view) = snapshot.repo_by_url(&detail.repo_url) else { continue };
             let account = &signed_in.account.id;
             let entitlements = app.store.entitlements(account, Some(&view.repo.name), app.now()).await?;
-            if !view.may_be_seen(&entitlements) && !has_access_token(app, account, &view.repo.name).await? {
+            if !view.may_be_seen(&entitlements) {
                 continue;
             }
             for name in detail.refs.iter().filter_map(|name| RefName::parse(name).ok()) {

@@ -40,6 +40,8 @@ async fn describe(app: &App, token: &str, account: &str) -> Result<Value, ApiErr
     for view in snapshot.repos.values() {
         if let Ok(verified) = view.verifier.verify(token, app.now())
             && verified.subject() == account
+            // What is left of it cannot be said in its own words, and who asks here might believe the rest.
+            && !verified.is_diminished()
         {
             return Ok(json!({
                 "active": true, "token_type": "Bearer", "sub": account, "iss": app.config.issuer(), "aud": view.url,

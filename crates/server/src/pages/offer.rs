@@ -6,8 +6,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use flatpass_store::{AccountId, OrderError, RepoPolicy, StoreError, StoredOffer};
-use flatpass_token::Verb;
+use flatpass_store::{OrderError, RepoPolicy, StoredOffer};
 
 use crate::app::App;
 use crate::payment::{self, Begun};
@@ -65,16 +64,11 @@ pub(crate) async fn visible(
         let signed_in = browser.signed_in.as_ref().ok_or(PageError::NotFound)?;
         let account = &signed_in.account.id;
         let entitlements = app.store.entitlements(account, Some(repo), app.now()).await?;
-        if !view.may_be_seen(&entitlements) && !has_access_token(app, account, repo).await? {
+        if !view.may_be_seen(&entitlements) {
             return Err(PageError::NotFound);
         }
     }
     Ok(offer.clone())
-}
-
-/// Whether the account has an access token for the repo, and so may see what is in it.
-pub(crate) async fn has_access_token(app: &App, account: &AccountId, repo: &str) -> Result<bool, StoreError> {
-    Ok(app.store.list_access_tokens(Some(account), app.now()).await?.iter().any(|token| token.repo == repo))
 }
 
 pub(crate) async fn show(
@@ -85,9 +79,7 @@ pub(crate) async fn show(
 ) -> Result<Response, PageError> {
     let offer = visible(&app, &browser, &repo, &app_id).await?;
     let owned = match &browser.signed_in {
-        Some(signed_in) => {
-            app.store.entitled(&signed_in.account.id, &repo, &app_id, Verb::Download, app.now()).await?
-        }
+        Some(signed_in) => app.store.owns(&signed_in.account.id, &repo, &app_id, app.now()).await?,
         None => false,
     };
     let (csrf, cookie) = browser.form_token(&app);

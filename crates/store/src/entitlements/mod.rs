@@ -6,6 +6,7 @@
 mod expansion;
 mod lost;
 mod source;
+mod times;
 
 use flatpass_token::{UnixTime, Verb};
 use sqlx::Row as _;
@@ -142,6 +143,11 @@ impl Entitlement {
     /// Whether it allows `verb` on some branch of the app.
     pub fn allows_some_of(&self, app_id: &str, verb: Verb) -> bool {
         self.verbs.contains(&verb) && self.app.covers(app_id)
+    }
+
+    /// Whether a purchase of the app would add nothing to it now: it allows every branch to be downloaded, and new commits too.
+    pub fn is_as_good_as_bought(&self, app_id: &str, now: UnixTime) -> bool {
+        self.allows_all_of(app_id, Verb::Download) && self.commits_until().is_none_or(|until| until > now)
     }
 
     /// The time of the newest commit that it covers; `None` is no such limit. Without the verb `upgrade` that is its start: a
@@ -391,6 +397,22 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn lost_since(&self, since: UnixTime, now: UnixTime) -> Result<Vec<Lost>, StoreError> {
         lost::since(self.read(), since, now).await
+    }
+
+    /// Whether a purchase of the app would add nothing to what the account has now: not if it has only some branches, or only
+    /// what was made until a moment in the past.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn owns(
+        &self,
+        account_id: &AccountId,
+        repo: &str,
+        app_id: &str,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        let found = in_force(self.read(), account_id, Some(repo), now).await?;
+        Ok(found.iter().any(|entitlement| entitlement.is_as_good_as_bought(app_id, now)))
     }
 
     /// Whether the account may do `verb` with every branch of the app now. For a ref, first find the app it belongs to with

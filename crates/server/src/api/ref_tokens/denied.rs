@@ -1,0 +1,165 @@
+//! Refs that no token is given for: why, in a sentence that a person can act on.
+
+use flatpass_store::{Entitlement, StoredOffer};
+use flatpass_token::{RefName, UnixTime};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::snapshot::RepoView;
+use crate::visitor::{Right, Visitor};
+
+#[derive(Debug, Serialize)]
+pub(super) struct Denied<'a> {
+    pub(super) r#ref: &'a str,
+    pub(super) reason: Reason,
+    /// The id of the app that somebody would have to have.
+    pub(super) app: String,
+    pub(super) message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) url: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Reason {
+    SignInRequired,
+    PurchaseRequired,
+    /// The account has older commits of it, not this one.
+    UpgradeRequired,
+    NotFound,
+}
+
+/// What was sent is no ref.
+pub(super) fn no_ref(asked: &str) -> Denied<'_> {
+    let message = format!("{} is not a ref of an app or runtime.", super::shown(asked));
+    Denied { r#ref: asked, reason: Reason::NotFound, app: String::new(), message, url: None }
+}
+
+/// The repo does not have the ref, perhaps only for this branch or architecture.
+pub(super) fn absent<'a>(view: &RepoView, name: &RefName, asked: &'a str) -> Denied<'a> {
+    Denied {
+        r#ref: asked,
+        reason: Reason::NotFound,
+        app: view.owner(name).to_owned(),
+        message: format!("{asked} is not in {}. Check its name, branch and architecture.", view.url),
+        url: None,
+    }
+}
+
+/// Why one app is refused to a visitor, and where it can be bought.
+struct Case<'a> {
+    app: &'a App,
+    view: &'a RepoView,
+    /// What can be bought, by who may know that.
+    offer: Option<&'a StoredOffer>,
+    owner: &'a str,
+}
+
+impl<'a> Case<'a> {
+    fn new(app: &'a App, view: &'a RepoView, visitor: &Visitor, owner: &'a str) -> Self {
+        Self { app, view, offer: view.offers.get(owner).filter(|_| visitor.sees), owner }
+    }
+
+    fn url(&self) -> Option<String> {
+        self.offer.map(|_| self.app.config.at(&format!("apps/{}/{}", self.view.repo.name, self.owner)))
+    }
+
+    /// The app with its title, if it is known.
+    fn what(&self) -> String {
+        match self.offer {
+            Some(offer) => format!("{} ({})", offer.title, self.owner),
+            None => self.owner.to_owned(),
+        }
+    }
+
+    /// The next step of somebody who had it.
+    fn again(&self, verb: &str) -> String {
+        match self.url() {
+            Some(url) => format!("{verb} at {url}"),
+            None => format!("Ask whoever runs {}", self.app.config.issuer()),
+        }
+    }
+
+    fn denied<'b>(&self, asked: &'b str, reason: Reason, message: String) -> Denied<'b> {
+        Denied { r#ref: asked, reason, app: self.owner.to_owned(), message, url: self.url() }
+    }
+
+    /// For whom it is a matter of buying, if it can be bought.
+    fn to_buy(&self) -> Reason {
+        if self.offer.is_some() { Reason::PurchaseRequired } else { Reason::NotFound }
+    }
+}
+
+/// The visitor may not have the ref, which belongs to the app `owner`.
+pub(super) fn refuse<'a>(
+    app: &App,
+    view: &RepoView,
+    visitor: &Visitor,
+    owner: &str,
+    branch: &str,
+    asked: &'a str,
+) -> Denied<'a> {
+    let case = Case::new(app, view, visitor, owner);
+    let store = app.config.issuer();
+    if !visitor.signed_in {
+        return Denied {
+            url: Some(app.config.at("sign-in")),
+            ..case.denied(
+                asked,
+                Reason::SignInRequired,
+                format!("{owner} needs an account at {store}. Sign in to get it."),
+            )
+        };
+    }
+    let what = case.what();
+    let message = match (visitor.right(owner, branch), case.offer, case.url()) {
+        (Right::Ended(at), ..) => format!(
+            "Your right to {what} ended on {}. The version you have keeps working. {}.",
+            day(at),
+            case.again("Buy it again")
+        ),
+        (Right::OtherBranches(branches), ..) => format!(
+            "Your right covers the branch {} of {what}, not {branch}. {}.",
+            branches.join(" and "),
+            case.again("Buy it")
+        ),
+        (_, Some(offer), Some(url)) => format!(
+            "Your account has not bought {what} yet: {}. Buy it at {url}, then try again.",
+            offer.price
+        ),
+        _ => format!(
+            "Your account may not have {owner}, and it is not for sale at {store}. Ask whoever runs the store."
+        ),
+    };
+    case.denied(asked, case.to_buy(), message)
+}
+
+/// The visitor may have the ref, but not in a version as new as the one that is wanted.
+pub(super) fn too_new<'a>(
+    app: &App,
+    view: &RepoView,
+    visitor: &Visitor,
+    owner: &str,
+    right: &Entitlement,
+    asked: &'a str,
+) -> Denied<'a> {
+    let case = Case::new(app, view, visitor, owner);
+    let what = case.what();
+    let ended = match right.upgrades_until.filter(|until| right.commits_until() == Some(*until)) {
+        Some(until) => format!("Your right to updates of {what} ended on {}.", day(until)),
+        None => {
+            format!("Your right to {what} is to its version of {}, without updates.", day(right.starts_at))
+        }
+    };
+    // Without a token for one app flatpak updates nothing at all.
+    let message = format!(
+        "{ended} The version you have keeps working. {} to get newer ones; until then `flatpak mask {owner}` lets other updates pass.",
+        case.again("Renew it")
+    );
+    case.denied(asked, Reason::UpgradeRequired, message)
+}
+
+/// The day of a moment, in UTC: `2026-03-01`.
+fn day(moment: UnixTime) -> String {
+    moment.to_string().chars().take_while(|letter| *letter != 'T').collect()
+}

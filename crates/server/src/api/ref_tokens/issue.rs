@@ -1,0 +1,153 @@
+//! From refs that are granted to tokens that say so.
+
+use std::collections::{BTreeMap, HashSet};
+
+use flatpass_store::AccessInfo;
+use flatpass_token::{Claims, Grant, RefKind, RefName, Secret, UnixTime, Verb};
+
+use crate::app::{App, Rng};
+use crate::problem::ApiError;
+use crate::snapshot::{RepoView, Snapshot};
+
+/// The grants of one token may take so many bytes of JSON: with the rest of the claims, in base64, that stays below
+/// [`flatpass_token::MAX_TOKEN_BYTES`].
+const GRANT_BYTES: usize = 4800;
+/// What a grant takes beside its ids.
+const GROUP_BYTES: usize = 160;
+/// What a commit takes in a grant.
+const COMMIT_BYTES: usize = 67;
+
+/// A ref that a token is given for.
+pub(in crate::api) struct Granted<'a> {
+    pub(in crate::api) asked: &'a str,
+    pub(in crate::api) name: RefName,
+    pub(in crate::api) verbs: Vec<Verb>,
+    pub(in crate::api) commits: OfCommits,
+    /// When the right that it relies on ends.
+    pub(in crate::api) good_until: Option<UnixTime>,
+}
+
+/// Of which of its commits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::api) struct OfCommits {
+    pub(in crate::api) made_until: Option<UnixTime>,
+    pub(in crate::api) only: Option<String>,
+}
+
+impl OfCommits {
+    /// Whether a commit of today may be one that this is not for.
+    fn are_past(&self, now: UnixTime) -> bool {
+        self.only.is_some() || self.made_until.is_some_and(|until| until <= now)
+    }
+}
+
+/// Refs that go into one token.
+pub(in crate::api) struct Part<'a> {
+    pub(in crate::api) granted: Vec<Granted<'a>>,
+    /// How long it is good for.
+    pub(in crate::api) seconds: i64,
+    /// It is for older commits only.
+    pub(in crate::api) is_limited: bool,
+}
+
+/// Splits the refs so that each part fits into one token, and none of them ends before it must or is remembered longer than it
+/// helps.
+pub(in crate::api) fn parts<'a>(app: &App, granted: Vec<Granted<'a>>) -> Vec<Part<'a>> {
+    let now = app.now();
+    let mut alike: BTreeMap<(i64, bool), Vec<Granted<'a>>> = BTreeMap::new();
+    for one in granted {
+        let left = one.good_until.map_or(i64::MAX, |until| now.seconds_until(until));
+        // What ends at this moment is not granted any more.
+        let seconds = left.clamp(1, app.config.tokens.ref_token_seconds);
+        alike.entry((seconds, one.commits.are_past(now))).or_default().push(one);
+    }
+    let mut parts = Vec::new();
+    for ((seconds, is_limited), all) in alike.into_iter().rev() {
+        let mut size = Size::default();
+        for one in all {
+            let last = parts.last_mut().filter(|last: &&mut Part<'_>| {
+                last.seconds == seconds && last.is_limited == is_limited && size.has_room_for(&one)
+            });
+            match last {
+                Some(last) => last.granted.push(one),
+                None => {
+                    size = Size::default();
+                    size.has_room_for(&one);
+                    parts.push(Part { granted: vec![one], seconds, is_limited });
+                }
+            }
+        }
+    }
+    parts
+}
+
+/// What the grants of a token take.
+#[derive(Default)]
+struct Size {
+    bytes: usize,
+    groups: HashSet<(String, String, RefKind, Vec<Verb>, OfCommits)>,
+}
+
+impl Size {
+    /// Counts it in, and says whether it still fits.
+    fn has_room_for(&mut self, one: &Granted<'_>) -> bool {
+        let (branch, arch) = (one.name.branch(), one.name.arch());
+        let (verbs, commits) = (one.verbs.clone(), one.commits.clone());
+        self.bytes += one.name.id().len() + 3;
+        if self.groups.insert((branch.to_owned(), arch.to_owned(), one.name.kind(), verbs, commits)) {
+            self.bytes += GROUP_BYTES + branch.len() + arch.len();
+            self.bytes += if one.commits.only.is_some() { COMMIT_BYTES } else { 0 };
+        }
+        self.bytes <= GRANT_BYTES
+    }
+}
+
+/// A grant for each kind, branch and arch, so that no combination is covered that was not asked for.
+pub(in crate::api) fn grants(granted: &[Granted<'_>]) -> Vec<Grant> {
+    type Group<'a> = (&'a str, &'a str, RefKind, &'a [Verb], &'a OfCommits);
+    let mut groups: BTreeMap<Group<'_>, Vec<String>> = BTreeMap::new();
+    for one in granted {
+        let group = (one.name.branch(), one.name.arch(), one.name.kind(), one.verbs.as_slice(), &one.commits);
+        let ids = groups.entry(group).or_default();
+        if !ids.iter().any(|id| id == one.name.id()) {
+            ids.push(one.name.id().to_owned());
+        }
+    }
+    let grant = |((branch, arch, kind, verbs, commits), ids): (Group<'_>, Vec<String>)| Grant {
+        branches: vec![branch.to_owned()],
+        arches: vec![arch.to_owned()],
+        kinds: Some(vec![kind]),
+        commits: commits.only.clone().map(|commit| vec![commit]),
+        made_until: commits.made_until,
+        ..Grant::for_ids(verbs, ids)
+    };
+    groups.into_iter().map(grant).collect()
+}
+
+/// A token of this repo with these grants, for so many seconds.
+pub(in crate::api) fn sign(
+    app: &App,
+    snapshot: &Snapshot,
+    view: &RepoView,
+    access: &AccessInfo,
+    authorization_details: Vec<Grant>,
+    seconds: i64,
+) -> Result<String, ApiError> {
+    let now = app.now();
+    let claims = Claims {
+        iss: app.config.issuer(),
+        aud: view.url.clone(),
+        sub: access.account_id.0.clone(),
+        client_id: access.client_id.clone(),
+        sid: Some(access.grant_id.0.clone()),
+        iat: now,
+        exp: now.plus_seconds(seconds),
+        nbf: None,
+        jti: Secret::generate("", Rng::system().as_random()).expose().to_owned(),
+        authorization_details,
+    };
+    snapshot.signing_key.sign(&claims).map_err(|error| {
+        tracing::error!(%error, "a token could not be signed");
+        ApiError::Internal
+    })
+}
