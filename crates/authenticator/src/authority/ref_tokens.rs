@@ -36,6 +36,8 @@ pub enum Reason {
     SignInRequired,
     /// The account has not bought it.
     PurchaseRequired,
+    /// The account has older commits of it, and no right to this one.
+    UpgradeRequired,
     /// The repo has no such ref (or this account may not know).
     NotFound,
     /// The account is closed.
@@ -69,6 +71,8 @@ pub struct GrantedToken {
     pub expires_in: i64,
     /// The refs, all of them wanted ones.
     pub refs: Vec<String>,
+    /// It is for older commits only: good for what it was asked for, and not to be remembered.
+    pub limited: bool,
 }
 
 /// What the authority answered, reduced to the refs that were asked for.
@@ -103,6 +107,8 @@ struct TokenItem {
     token: SecretText,
     expires_in: i64,
     refs: Vec<String>,
+    #[serde(default)]
+    limited: bool,
 }
 
 #[derive(Deserialize)]
@@ -171,7 +177,8 @@ fn read(url: &AuthorityUrl, wanted: &[WantedRef], body: &[u8]) -> Result<RefToke
         if item.expires_in <= 0 {
             return Err(malformed("a ref token has expired before it was sent".to_owned()));
         }
-        answer.granted.push(GrantedToken { token: item.token, expires_in: item.expires_in, refs });
+        let TokenItem { token, expires_in, limited, .. } = item;
+        answer.granted.push(GrantedToken { token, expires_in, refs, limited });
     }
     answer.open = document.open.into_iter().filter(|name| missing.remove(name.as_str()).is_some()).collect();
     for item in document.denied {

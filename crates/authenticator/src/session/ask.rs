@@ -196,6 +196,9 @@ fn message_of(denied: &DeniedRef) -> String {
         match denied.reason {
             Reason::SignInRequired => format!("{app} needs a sign-in."),
             Reason::PurchaseRequired => format!("{app} must be bought."),
+            Reason::UpgradeRequired => {
+                format!("Your right to {app} covers the version that you have, and no newer one. Renew it at the store.")
+            }
             Reason::NotFound => format!("The store does not have {app}."),
             Reason::AccountDisabled => "Your account at this store is closed.".to_owned(),
             Reason::Other => format!("The store gives you no access to {app}."),

@@ -62,7 +62,8 @@ impl TokenCache {
         if self.entries.len() + new > MAX_ENTRIES {
             self.entries.clear();
         }
-        for granted in &answer.granted {
+        // A token for older commits would be given out for the newest one too, and refused there.
+        for granted in answer.granted.iter().filter(|granted| !granted.limited) {
             let until = kept_until(asked, granted.expires_in);
             for name in &granted.refs {
                 let token = granted.token.expose().to_owned();
@@ -138,6 +139,7 @@ mod tests {
                 token: SecretText::new("t".to_owned()),
                 expires_in: 3600,
                 refs: vec!["app/a/x/s".to_owned()],
+                limited: false,
             }],
             open: vec!["app/b/x/s".to_owned()],
             denied: Vec::new(),
@@ -147,6 +149,11 @@ mod tests {
         assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000 + 3299)), Some("t"));
         assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000 + 3300)), None);
         assert_eq!(cache.get(&other, "app/a/x/s", UnixTime(1000)), None, "a token is for one repo");
+        let mut of_older = RefTokens { granted: answer.granted.clone(), ..RefTokens::default() };
+        of_older.granted[0].limited = true;
+        of_older.granted[0].refs = vec!["app/c/x/s".to_owned()];
+        cache.put(&repo, &of_older, UnixTime(1000));
+        assert_eq!(cache.get(&repo, "app/c/x/s", UnixTime(1000)), None);
         assert_eq!(cache.get(&repo, "app/b/x/s", UnixTime(1299)), Some(""));
         assert_eq!(cache.get(&repo, "app/b/x/s", UnixTime(1300)), None);
         cache.clear();

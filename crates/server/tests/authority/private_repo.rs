@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::oauth::{details, device, query, ref_tokens};
 use crate::ref_tokens::{ask, entitle};
-use crate::shop::{FREE, PAID, PRO, Shop, rng, soon};
+use crate::shop::{FREE, MEMBERS, PAID, PRO, Shop, rng, soon};
 
 const GONE: &str = "app/org.test.Gone/x86_64/stable";
 
@@ -42,21 +42,44 @@ async fn to_an_outsider_what_is_there_and_what_is_not_are_the_same() {
 }
 
 #[tokio::test]
-async fn a_member_gets_tokens_for_free_and_owned_apps_and_may_buy_the_rest() {
+async fn a_member_gets_tokens_for_what_it_may_see_or_has_and_may_buy_the_rest() {
     let shop = Shop::open().await;
     let browser = shop.signed_up("ada@example.org").await;
     let (access, _) = device(&shop, &browser).await;
     entitle(&shop, "ada@example.org", "inside", "org.test.Paid.Pro", &[Verb::Download, Verb::Upgrade]).await;
-    let answer =
-        ref_tokens(&shop, Some(&access), &ask(&shop, "inside", &[FREE, PRO, PAID, GONE])).await.json();
-    assert_eq!(answer["tokens"][0]["refs"], json!([FREE, PRO]));
-    assert_eq!(answer["denied"][0]["reason"], "purchase_required");
-    assert_eq!(answer["denied"][1]["reason"], "not_found");
+    let wanted = [FREE, MEMBERS, PRO, PAID, GONE];
+    let asked = async || ref_tokens(&shop, Some(&access), &ask(&shop, "inside", &wanted)).await.json();
+    // What is free is so for those who may see it. Who may not is not told that it is there.
+    let answer = asked().await;
+    assert_eq!(answer["tokens"][0]["refs"], json!([PRO]));
+    let denied = |name: &str| {
+        let found =
+            answer["denied"].as_array().unwrap().iter().find(|one| one["ref"] == json!(name)).unwrap();
+        let id = name.split('/').nth(1).unwrap();
+        (
+            found["reason"].clone(),
+            found["message"].as_str().unwrap().replace(id, "ID"),
+            found["app"] == json!(id),
+        )
+    };
+    assert_eq!(denied(PAID).0, json!("purchase_required"));
+    assert_eq!(denied(GONE).0, json!("not_found"));
+    assert_eq!((denied(FREE), denied(MEMBERS)), (denied(GONE), denied(GONE)));
+
+    entitle(&shop, "ada@example.org", "inside", "org.test.Free", &[Verb::List]).await;
+    entitle(&shop, "ada@example.org", "inside", "org.test.Members", &[Verb::List]).await;
+    entitle(&shop, "ada@example.org", "inside", "org.test.Paid", &[Verb::List]).await;
+    let answer = asked().await;
     let token = answer["tokens"][0]["token"].as_str();
-    assert_eq!(shop.fetch("inside", FREE, token).await, 200);
-    assert_eq!(shop.fetch("inside", PRO, token).await, 200);
+    assert_eq!(answer["tokens"][0]["refs"], json!([FREE, MEMBERS, PRO]));
+    for name in [FREE, MEMBERS, PRO] {
+        assert_eq!(shop.fetch("inside", name, token).await, 200, "{name}");
+    }
     assert_eq!(shop.fetch("inside", PAID, token).await, 403);
     assert_eq!(browser.get("/apps/inside/org.test.Paid").await.status, 200);
+    // What becomes one to buy is closed to a token that was given while it was free.
+    shop.set_price("inside", "org.test.Free", "3.00").await;
+    soon("it is sold", async || shop.fetch("inside", FREE, token).await == 403).await;
 }
 
 #[tokio::test]

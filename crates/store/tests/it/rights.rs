@@ -2,7 +2,9 @@ use flatpass_store::{
     AccountId, AppPattern, Holder, NewEntitlement, NewPlanItem, Role, Source, SourceKind, Store, StoreError,
     StoreOptions, What,
 };
-use flatpass_token::{AccessTable, KeySet, RefName, UnixTime, Verb, VerifiedToken, Verifier, VerifierConfig};
+use flatpass_token::{
+    AccessTable, CommitMade, KeySet, RefName, UnixTime, Verb, VerifiedToken, Verifier, VerifierConfig,
+};
 
 use crate::scene::{NOW, Scene, account, repo, rng};
 
@@ -10,16 +12,20 @@ fn seed(text: &str) -> u64 {
     text.bytes().fold(3, |sum, byte| sum.wrapping_mul(131).wrapping_add(byte.into()))
 }
 
-async fn give(store: &Store, account_id: &AccountId, app: &str, verbs: &[Verb], until: Option<UnixTime>) {
-    let new = NewEntitlement {
+fn right(account_id: &AccountId, app: &str, verbs: &[Verb]) -> NewEntitlement {
+    NewEntitlement {
         holder: Holder::Account(account_id.clone()),
         what: What::Apps { repo: "apps".into(), app: app.parse::<AppPattern>().unwrap(), branch: None },
         verbs: verbs.to_vec(),
         starts_at: NOW,
-        ends_at: until,
+        ends_at: None,
         upgrades_until: None,
         source: Source { kind: SourceKind::Grant, id: "test".into() },
-    };
+    }
+}
+
+async fn give(store: &Store, account_id: &AccountId, app: &str, verbs: &[Verb], until: Option<UnixTime>) {
+    let new = NewEntitlement { ends_at: until, ..right(account_id, app, verbs) };
     store.grant(new, NOW, &mut rng(seed(app))).await.unwrap();
 }
 
@@ -68,8 +74,14 @@ async fn verified(store: &Store, secret: &str, now: UnixTime) -> Option<Verified
     verifier.verify_access_secret(secret, now).ok()
 }
 
+/// Whether it opens what the ref had when the rights began.
 fn opens(token: &VerifiedToken, name: &str) -> bool {
-    token.allows(Verb::Download, &RefName::parse(name).unwrap())
+    opens_made_at(token, name, NOW)
+}
+
+fn opens_made_at(token: &VerifiedToken, name: &str, at: UnixTime) -> bool {
+    let commit = CommitMade { checksum: &[7; 32], at };
+    token.allows_commit(Verb::Download, &RefName::parse(name).unwrap(), commit)
 }
 
 /// Threat 1, for access tokens: the app with its extensions, and no other app that is sold.
@@ -104,6 +116,31 @@ async fn an_access_token_opens_what_its_account_owns_and_not_an_app_sold_below_i
     let token = verified(store, secret.expose(), NOW).await.unwrap();
     assert!(opens(&token, "app/org.test.Paid.Pro/x86_64/stable"));
     assert!(opens(&token, "runtime/org.test.Paid.Locale/x86_64/stable"));
+}
+
+#[tokio::test]
+async fn an_access_token_opens_no_newer_commits_than_its_account_may_have() {
+    let scene = Scene::new().await;
+    let store = &scene.store;
+    repo(store, "apps", &[]).await;
+    let ada = account(store, "ada@example.org").await;
+    give(store, &ada.id, "org.test.Kept", &[Verb::List, Verb::Download], None).await;
+    give(store, &ada.id, "org.test.Whole", &NewEntitlement::USUAL, None).await;
+    let until = NewEntitlement {
+        upgrades_until: Some(NOW.plus_seconds(100)),
+        ..right(&ada.id, "org.test.Updated", &NewEntitlement::USUAL)
+    };
+    store.grant(until, NOW, &mut rng(6)).await.unwrap();
+    let (secret, _) =
+        store.create_access_token(&ada.id, "apps", "robot", None, NOW, &mut rng(5)).await.unwrap();
+    let token = verified(store, secret.expose(), NOW).await.unwrap();
+    for (app, last) in [("Kept", Some(0)), ("Updated", Some(100)), ("Whole", None)] {
+        let name = format!("app/org.test.{app}/x86_64/stable");
+        assert!(token.allows(Verb::List, &RefName::parse(&name).unwrap()), "{app} is seen whatever it has");
+        let last = last.unwrap_or(1_000_000);
+        assert!(opens_made_at(&token, &name, NOW.plus_seconds(last)), "{app}");
+        assert_eq!(opens_made_at(&token, &name, NOW.plus_seconds(last + 1)), app == "Whole", "{app}");
+    }
 }
 
 #[tokio::test]
