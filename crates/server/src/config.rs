@@ -11,6 +11,9 @@ use flatpass_token::Secret;
 use serde::Deserialize;
 use url::{Host, Url};
 
+pub use crate::mail::Mail;
+use crate::mail::MailSection;
+
 /// The environment variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "FLATPASS_CONFIG";
 
@@ -37,6 +40,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who takes the money.
     pub payment: Payment,
+    /// Who takes the mail; without it addresses are proved by the operator's word alone.
+    pub mail: Option<Mail>,
 }
 
 /// `[tls]`: PEM files.
@@ -165,6 +170,7 @@ struct File {
     limits: Limits,
     #[serde(default)]
     payment: Payment,
+    mail: Option<MailSection>,
 }
 
 /// What is wrong with a configuration. Each message names the key and the next step.
@@ -203,7 +209,11 @@ pub enum ConfigError {
     },
 }
 
-fn value(key: impl Into<String>, problem: impl Into<String>, next: impl Into<String>) -> ConfigError {
+pub(crate) fn value(
+    key: impl Into<String>,
+    problem: impl Into<String>,
+    next: impl Into<String>,
+) -> ConfigError {
     ConfigError::Value { key: key.into(), problem: problem.into(), next: next.into() }
 }
 
@@ -321,6 +331,7 @@ impl Config {
             gate: file.gate,
             limits: file.limits,
             payment: file.payment,
+            mail: file.mail.map(|mail| mail.check(folder)).transpose()?,
         })
     }
 
