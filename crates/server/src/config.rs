@@ -28,6 +28,8 @@ pub struct Config {
     pub database: String,
     /// The file with the key that seals secrets in the database.
     pub secret_key: PathBuf,
+    /// The folder for what can be made anew, such as the indexes of repos' objects.
+    pub state: PathBuf,
     /// What the shop calls itself on its pages.
     pub name: String,
     /// Certificate and key when this server ends TLS itself.
@@ -157,6 +159,7 @@ struct File {
     listen: Option<String>,
     database: Option<String>,
     secret_key: Option<PathBuf>,
+    state: Option<PathBuf>,
     name: Option<String>,
     /// Passwords in clear over a network are a decision, not an accident.
     #[serde(default)]
@@ -301,6 +304,11 @@ impl Config {
             picked(&overrides.database, "FLATPASS_DATABASE", file.database, "database");
         let database = database.unwrap_or_else(|| "sqlite:flatpass.db".to_owned());
         let database = absolute_database(&database_key, &database, folder)?;
+        let state = match file.state {
+            Some(state) => folder.join(state),
+            // `absolute_database` has seen to it that there is a file in a folder.
+            None => Path::new(database.trim_start_matches("sqlite:")).with_file_name("state"),
+        };
         let secret_key = folder.join(file.secret_key.unwrap_or_else(|| PathBuf::from("secret.key")));
         let name = file.name.unwrap_or_else(|| "Flatpass".to_owned());
         if name.trim().is_empty() || name.chars().count() > 80 || name.chars().any(char::is_control) {
@@ -325,6 +333,7 @@ impl Config {
             listen,
             database,
             secret_key,
+            state,
             name,
             tls,
             tokens: file.tokens,
