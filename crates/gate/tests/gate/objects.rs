@@ -19,7 +19,7 @@ const PUBLIC: &str = "public, max-age=31536000, immutable";
 const NOBODY: &str = "private, no-store";
 
 /// The parts of each commit in `objects`, by the path of their file, as `ostree ls` lists them.
-fn contents(shop: &Shop) -> BTreeMap<String, BTreeSet<Checksum>> {
+pub(crate) fn contents(shop: &Shop) -> BTreeMap<String, BTreeSet<Checksum>> {
     let mut contents: BTreeMap<String, BTreeSet<Checksum>> = BTreeMap::new();
     for path in shop.files("objects") {
         let Some(RepoPath::Object { checksum: commit, kind: ObjectKind::Commit }) = RepoPath::parse(&path)
