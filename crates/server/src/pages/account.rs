@@ -169,6 +169,5 @@ pub(crate) async fn sign_out_device(
     browser.check_form(form?.text("csrf"))?;
     let signed_in = browser.require("/account")?;
     app.store.revoke_device(&signed_in.account.id, &GrantId(id), app.now()).await?;
-    app.take_up().await;
     Ok(see_other("/account", None))
 }
