@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
 /// The one group of the file.
@@ -60,6 +62,13 @@ impl FlatpakRepo {
     #[must_use]
     pub fn at(self, url: String) -> Self {
         Self { url, ..self }
+    }
+
+    /// The same with the key that signs the repository, as `gpg --export` writes it.
+    #[must_use]
+    pub fn signed_with(mut self, key: &[u8]) -> Self {
+        self.values.insert("GPGKey".to_owned(), STANDARD.encode(key));
+        self
     }
 
     /// Reads the text of a file.

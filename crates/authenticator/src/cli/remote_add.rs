@@ -264,10 +264,15 @@ impl RemoteAdd {
         installation: &Installation,
     ) -> anyhow::Result<()> {
         let url = fresh.map(|fresh| fresh.secret.put_into(&found.plain));
-        let repo = match &url {
+        let mut repo = match &url {
             Some(url) => found.repo.clone().at(url.expose().to_owned()),
             None => found.repo.clone(),
         };
+        // Not as flatpak's own --gpg-import: beside --from that imports the key and then checks no signature (1.14).
+        if let Some(file) = &self.gpg_import {
+            let key = std::fs::read(file).with_context(|| format!("Cannot read {}", file.display()))?;
+            repo = repo.signed_with(&key);
+        }
         let text = SecretText::new(repo.to_text());
         let file = unnamed_file(&text).context("Cannot make a file in memory")?;
         let mut command = self.flatpak(name, &found.store);
@@ -301,11 +306,6 @@ impl RemoteAdd {
             .arg(format!("--authenticator-option=url={store}"));
         if self.if_not_exists {
             command.arg("--if-not-exists");
-        }
-        if let Some(key) = &self.gpg_import {
-            let mut option = std::ffi::OsString::from("--gpg-import=");
-            option.push(key);
-            command.arg(option);
         }
         if self.no_gpg_verify {
             command.arg("--no-gpg-verify");

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use base64::Engine as _;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::authority::{Authority, browse};
@@ -200,6 +201,17 @@ async fn remote_add_sets_up_flatpak_with_the_key_and_without_secrets_in_its_argu
     let remote = config.split("[remote \"apps\"]").nth(1).expect("the remote");
     assert!(remote.contains("gpg-verify=true") && remote.contains("xa.title=A shop"), "{remote}");
 
+    // With the key in a file of its own: signatures are checked then, too.
+    let file = home.path("key.gpg");
+    std::fs::write(&file, base64::engine::general_purpose::STANDARD.decode(&key).expect("base64"))
+        .expect("written");
+    let import = format!("--gpg-import={}", file.display());
+    let output = piped(add(&[&import, &format!("{}repo/apps", authority.url), "signed"]), "").await;
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let config = std::fs::read_to_string(home.path("flatpak/repo/config")).expect("configured");
+    let remote = config.split("[remote \"signed\"]").nth(1).expect("the remote");
+    assert!(remote.contains("gpg-verify=true") && remote.contains("gpg-verify-summary=true"), "{remote}");
+
     let output = piped(add(&["--no-gpg-verify", &format!("{}repo/other", authority.url)]), "").await;
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("does not know the repository"), "{}", said(&output));
@@ -221,7 +233,6 @@ async fn piped(mut command: std::process::Command, input: &str) -> std::process:
 
 /// Makes an empty repository whose summary is signed with a new key. Gives the key as it stands in a `.flatpakrepo`.
 fn signed_repo(home: &Home, bus: &Bus) -> String {
-    use base64::Engine as _;
     let run = |program: &str, arguments: &[&str]| {
         let output = home.command(program, bus).args(arguments).output().expect("it is installed");
         assert!(output.status.success(), "{}", said(&output));
