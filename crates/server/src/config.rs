@@ -11,9 +11,6 @@ use flatpass_token::Secret;
 use serde::Deserialize;
 use url::{Host, Url};
 
-pub use crate::mail::Mail;
-use crate::mail::MailSection;
-
 /// The environment variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "FLATPASS_CONFIG";
 
@@ -28,8 +25,6 @@ pub struct Config {
     pub database: String,
     /// The file with the key that seals secrets in the database.
     pub secret_key: PathBuf,
-    /// The folder for what can be made anew, such as the indexes of repos' objects.
-    pub state: PathBuf,
     /// What the shop calls itself on its pages.
     pub name: String,
     /// Certificate and key when this server ends TLS itself.
@@ -42,8 +37,6 @@ pub struct Config {
     pub limits: Limits,
     /// Who takes the money.
     pub payment: Payment,
-    /// Who takes the mail; without it addresses are proved by the operator's word alone.
-    pub mail: Option<Mail>,
 }
 
 /// `[tls]`: PEM files.
@@ -159,7 +152,6 @@ struct File {
     listen: Option<String>,
     database: Option<String>,
     secret_key: Option<PathBuf>,
-    state: Option<PathBuf>,
     name: Option<String>,
     /// Passwords in clear over a network are a decision, not an accident.
     #[serde(default)]
@@ -173,7 +165,6 @@ struct File {
     limits: Limits,
     #[serde(default)]
     payment: Payment,
-    mail: Option<MailSection>,
 }
 
 /// What is wrong with a configuration. Each message names the key and the next step.
@@ -212,11 +203,7 @@ pub enum ConfigError {
     },
 }
 
-pub(crate) fn value(
-    key: impl Into<String>,
-    problem: impl Into<String>,
-    next: impl Into<String>,
-) -> ConfigError {
+fn value(key: impl Into<String>, problem: impl Into<String>, next: impl Into<String>) -> ConfigError {
     ConfigError::Value { key: key.into(), problem: problem.into(), next: next.into() }
 }
 
@@ -304,11 +291,6 @@ impl Config {
             picked(&overrides.database, "FLATPASS_DATABASE", file.database, "database");
         let database = database.unwrap_or_else(|| "sqlite:flatpass.db".to_owned());
         let database = absolute_database(&database_key, &database, folder)?;
-        let state = match file.state {
-            Some(state) => folder.join(state),
-            // `absolute_database` has seen to it that there is a file in a folder.
-            None => Path::new(database.trim_start_matches("sqlite:")).with_file_name("state"),
-        };
         let secret_key = folder.join(file.secret_key.unwrap_or_else(|| PathBuf::from("secret.key")));
         let name = file.name.unwrap_or_else(|| "Flatpass".to_owned());
         if name.trim().is_empty() || name.chars().count() > 80 || name.chars().any(char::is_control) {
@@ -333,14 +315,12 @@ impl Config {
             listen,
             database,
             secret_key,
-            state,
             name,
             tls,
             tokens: file.tokens,
             gate: file.gate,
             limits: file.limits,
             payment: file.payment,
-            mail: file.mail.map(|mail| mail.check(folder)).transpose()?,
         })
     }
 

@@ -5,7 +5,6 @@
 mod api;
 mod app;
 pub mod config;
-mod mail;
 mod membership;
 mod oauth;
 mod pages;

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use flatpass_gate::{FileCache, Gate, GateConfig, ObjectIndex, ObjectIndexConfig, Policy, Rules, Uses};
+use flatpass_gate::{FileCache, Gate, GateConfig, Policy, Rules, Uses};
 use flatpass_ostree::{Checksum, Summary, SummaryRef};
 use flatpass_store::{Entitlement, KeyPhase, Repo, RepoPolicy, Store, StoreError, StoredOffer};
 use flatpass_token::{AccessTable, KeySet, RefKind, RefName, SigningKey, UnixTime, Verifier, VerifierConfig};
@@ -121,8 +121,6 @@ pub(crate) struct RepoView {
     pub(crate) verifier: Arc<Verifier>,
     /// Of the apps that are in the repo or offered.
     owners: Owners,
-    /// Which commits contain an object, under the policies that ask for it.
-    pub(crate) objects: Option<Arc<ObjectIndex>>,
     /// Of the apps that are offered: what the gate guards.
     offered: Owners,
 }
@@ -134,11 +132,10 @@ impl RepoView {
         offers: BTreeMap<String, StoredOffer>,
         refs: Arc<Refs>,
         verifier: Arc<Verifier>,
-        objects: Option<Arc<ObjectIndex>>,
     ) -> Self {
         let owners = Owners::new(refs.app_ids.iter().chain(offers.keys()).cloned());
         let offered = Owners::new(offers.keys().cloned());
-        Self { repo, url, offers, refs, verifier, owners, objects, offered }
+        Self { repo, url, offers, refs, verifier, owners, offered }
     }
 
     /// The app whose rights open the ref: for an app itself, for an extension the app that it extends, for any other runtime
@@ -206,8 +203,6 @@ pub(crate) enum SnapshotError {
     Key(String),
 }
 
-/// How long a request may wait for the index of objects to see a commit that was just published.
-const OBJECT_PATIENCE: Duration = Duration::from_secs(3);
 /// At least this often everything is read anew, because entitlements end with time alone.
 const AT_LEAST_EVERY: i64 = 30;
 
@@ -309,11 +304,9 @@ impl Snapshot {
                 }
             };
             let prefix = format!("/repo/{}", repo.name);
-            let objects = object_index(config, &repo, old.and_then(|old| old.objects.as_ref()));
-            let settings = gate_config(config, &repo, &offers, objects.clone());
+            let settings = gate_config(config, &repo, &offers);
             let kept = old
                 .filter(|old| old.repo == repo && old.offers.keys().eq(offers.keys()))
-                .filter(|old| old.objects.is_some() == objects.is_some())
                 .and_then(|_| before?.gates.iter().find(|(mounted, _)| *mounted == prefix));
             match kept {
                 Some(gate) => gates.push(gate.clone()),
@@ -324,7 +317,7 @@ impl Snapshot {
                 },
             }
             let name = repo.name.clone();
-            repos.insert(name, Arc::new(RepoView::new(repo, url, offers, refs, verifier, objects)));
+            repos.insert(name, Arc::new(RepoView::new(repo, url, offers, refs, verifier)));
         }
         Ok(Self { repos, signing_key, jwks, gates, unmounted, good_until })
     }
@@ -339,52 +332,21 @@ fn open_token_types(repo: &Repo) -> Vec<i32> {
     open
 }
 
-/// The index of the repo's objects, if its policy asks for one. It goes on from snapshot to snapshot.
-fn object_index(config: &Config, repo: &Repo, old: Option<&Arc<ObjectIndex>>) -> Option<Arc<ObjectIndex>> {
-    if !policy(repo.policy).checks_objects() {
-        return None;
-    }
-    if let Some(old) = old.filter(|old| old.config().root == repo.path) {
-        return Some(Arc::clone(old));
-    }
-    let settings = ObjectIndexConfig {
-        name: repo.name.clone(),
-        root: repo.path.clone(),
-        file: config.state.join(format!("{}.objects", repo.name)),
-        patience: OBJECT_PATIENCE,
-    };
-    let index = ObjectIndex::open(settings).and_then(|index| index.follow().map(|()| index));
-    index
-        .inspect_err(|error| {
-            tracing::error!(repo = repo.name, %error, "the repo's objects are not served without an index");
-        })
-        .ok()
-}
-
-const fn policy(policy: RepoPolicy) -> Policy {
-    match policy {
+fn gate_config(config: &Config, repo: &Repo, offers: &BTreeMap<String, StoredOffer>) -> GateConfig {
+    let policy = match repo.policy {
         RepoPolicy::Open => Policy::Open,
         RepoPolicy::Refs => Policy::Refs,
-        RepoPolicy::Objects => Policy::Objects,
-        RepoPolicy::Private => Policy::Private,
-    }
-}
-
-fn gate_config(
-    config: &Config,
-    repo: &Repo,
-    offers: &BTreeMap<String, StoredOffer>,
-    objects: Option<Arc<ObjectIndex>>,
-) -> GateConfig {
+        // Until the gate has a policy of its own for it: refuse more, not less.
+        RepoPolicy::Objects | RepoPolicy::Private => Policy::Private,
+    };
     GateConfig {
         name: repo.name.clone(),
         root: repo.path.clone(),
-        rules: Rules::new(policy(repo.policy))
+        rules: Rules::new(policy)
             .with_open_token_types(open_token_types(repo))
             .with_guarded_ids(offers.keys().cloned()),
         public_url: config.repo_url(&repo.name),
         sign_in_url: config.at("sign-in"),
         problem_url: config.at("problems/"),
-        objects,
     }
 }

@@ -42,6 +42,13 @@ impl<'a> BelowRepo<'a> {
     pub fn is_asked_for_again(self) -> bool {
         self.0.ends_with(".commit") || self.0.starts_with("deltas/")
     }
+
+    /// Whether 403 for it means to a stock client that there is none: signatures of a commit, and the list of its deltas. (401 would end
+    /// the pull.)
+    #[must_use]
+    pub fn may_be_absent(self) -> bool {
+        self.0.ends_with(".commitmeta") || self.0.starts_with("delta-indexes/")
+    }
 }
 
 fn is_part(part: &str) -> bool {

@@ -92,20 +92,25 @@ impl Pipe {
                 Ok(from) => from,
                 Err(error) => return broken(wanted, &error),
             };
-            match from.status() {
-                StatusCode::UNAUTHORIZED if !is_last => {
-                    is_last = true;
-                    match self.tokens.exchange(wanted.remote, &usable).await {
-                        Ok(Some(other)) if other.token != usable.token => usable = other,
-                        Ok(_) => return not_enough(),
-                        Err(error) => return no_token(&error),
-                    }
-                }
-                StatusCode::UNAUTHORIZED => return not_enough(),
-                // The repo knows the token, and it does not open this. Without a token it would have said 401, on which Flatpak
-                // asks for a ref token.
-                StatusCode::FORBIDDEN if wanted.path.is_asked_for_again() => return not_enough(),
-                _ => return pass_back(from, self.limits.upstream_silence),
+            let refused = match from.status() {
+                StatusCode::UNAUTHORIZED => true,
+                StatusCode::FORBIDDEN => !wanted.path.may_be_absent(),
+                _ => false,
+            };
+            if !refused {
+                return pass_back(from, self.limits.upstream_silence);
+            }
+            // With 403 the repo says that the token is good and does not open this. Without one it would have said 401, on which
+            // Flatpak asks for a ref token; and of an index Flatpak says on 403 that there is none.
+            let needs_ref_token = from.status() == StatusCode::FORBIDDEN && wanted.path.is_asked_for_again();
+            if is_last || needs_ref_token {
+                return not_enough();
+            }
+            is_last = true;
+            match self.tokens.exchange(wanted.remote, &usable).await {
+                Ok(Some(other)) if other.token != usable.token => usable = other,
+                Ok(_) => return not_enough(),
+                Err(error) => return no_token(&error),
             }
         }
     }

@@ -7,8 +7,9 @@ use tokio::process::Command;
 use super::remote_rotate::WhichRemote;
 use super::{Failure, surroundings};
 use crate::authority::error::AuthorityError;
+use crate::bridge::book::Led;
 
-/// Remove a remote, and end the secret in its address.
+/// Remove a remote, and end the secret in its address, or its way over the bridge.
 #[derive(Debug, Args)]
 pub struct RemoteRemove {
     #[command(flatten)]
@@ -36,8 +37,15 @@ impl RemoteRemove {
             return Err(anyhow!("flatpak did not remove the remote; what it said stands above.").into());
         }
         println!("Removed the remote {name}.");
-        let Some(secret) = &found.secret else { return Ok(()) };
         let sessions = surroundings::sessions()?;
+        let Some(secret) = &found.secret else {
+            let book = &sessions.environment().bridge;
+            if let Led::To(bridged) = book.read()?.follow(&found.plain) {
+                book.remove(&bridged.key).await?;
+                println!("The bridge does not serve {} any more.", bridged.repo);
+            }
+            return Ok(());
+        };
         let ended = async {
             let store = self.which.store(&found, &sessions).await?;
             let session = sessions.with(&store)?;

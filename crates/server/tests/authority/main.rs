@@ -6,7 +6,6 @@ mod browser;
 mod device_grant;
 mod flatpak_files;
 mod forgery;
-mod groups;
 mod limits;
 mod oauth;
 mod pages;
