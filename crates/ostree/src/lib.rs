@@ -33,7 +33,7 @@ pub use commit::Commit;
 pub use compression::{gunzip, gzip};
 pub use delta_index::{DeltaIndex, DeltaName};
 pub use error::ReadError;
-pub use filter::{Fate, IndexSource, SummarySource, signature_file};
+pub use filter::{AppList, AppListError, AppListSource, Fate, IndexSource, SummarySource, signature_file};
 pub use path::{DeltaFile, MAX_PATH_LENGTH, ObjectKind, RefPath, RepoPath};
 pub use signatures::Signatures;
 pub use summary::{Authenticator, Summary, SummaryMetadata, SummaryRef};

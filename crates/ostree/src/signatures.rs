@@ -26,6 +26,17 @@ impl Signatures {
         Ok(Self { openpgp: count("ostree.gpgsigs")?, ed25519: count("ostree.sign.ed25519")? })
     }
 
+    /// The OpenPGP signatures of such a file, each binary.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn openpgp_packets(bytes: &[u8]) -> Result<Vec<Vec<u8>>, ReadError> {
+        let bytes = check_normal(bytes, "a{sv}")?;
+        let metadata = Dictionary::new(gv!("a{sv}").cast(bytes.as_ref()))?;
+        let list = metadata.get("ostree.gpgsigs", gv!("aay"))?;
+        Ok(list.into_iter().flatten().map(<[u8]>::to_vec).collect())
+    }
+
     /// Whether there is no signature of a known kind.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -7,6 +7,7 @@ mod app;
 pub mod config;
 mod membership;
 mod oauth;
+pub mod openpgp;
 mod pages;
 mod payment;
 mod problem;

@@ -6,13 +6,14 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use flatpass_gate::{FileCache, Gate, GateConfig, Policy, Rules, Uses};
+use flatpass_gate::{FileCache, Gate, GateConfig, IndexSigner, Listing, Policy, Rules, Uses};
 use flatpass_ostree::{Checksum, Summary, SummaryRef};
-use flatpass_store::{Entitlement, KeyPhase, Repo, RepoPolicy, Store, StoreError, StoredOffer};
+use flatpass_store::{Entitlement, KeyPhase, Repo, RepoListing, RepoPolicy, Store, StoreError, StoredOffer};
 use flatpass_token::{AccessTable, KeySet, RefKind, RefName, SigningKey, UnixTime, Verifier, VerifierConfig};
 use url::Url;
 
 use crate::config::Config;
+use crate::openpgp::OpenPgpKey;
 use crate::revocations::Refused;
 
 /// The token type of refs that every account may have.
@@ -184,6 +185,8 @@ pub(crate) struct Snapshot {
     pub(crate) signing_key: Arc<SigningKey>,
     pub(crate) jwks: String,
     pub(crate) gates: Vec<(String, Arc<Gate>)>,
+    /// How the index of each private repo is made.
+    listings: BTreeMap<String, Option<RepoListing>>,
     /// What checks tokens where no repo is: it knows the same keys, and finds no token good.
     pub(crate) unmounted: Arc<Verifier>,
     /// When a key begins or ends to be used, or somebody's right begins or ends, so that the snapshot must be made anew.
@@ -268,6 +271,7 @@ impl Snapshot {
         unmounted.set_keys(keys()?);
         let refused = Refused::read(config, store, now).await?;
         let mut repos = BTreeMap::new();
+        let mut listings = BTreeMap::new();
         let mut gates = Vec::new();
         for repo in store.repos().await? {
             let mut access = AccessTable::new();
@@ -305,21 +309,28 @@ impl Snapshot {
             };
             let prefix = format!("/repo/{}", repo.name);
             let settings = gate_config(config, &repo, &offers);
+            let listing = store.repo_listing(&repo.name).await?;
+            let listed_so = before.and_then(|before| before.listings.get(&repo.name)) == Some(&listing);
             let kept = old
-                .filter(|old| old.repo == repo && old.offers.keys().eq(offers.keys()))
+                .filter(|old| listed_so && old.repo == repo && old.offers.keys().eq(offers.keys()))
                 .and_then(|_| before?.gates.iter().find(|(mounted, _)| *mounted == prefix));
             match kept {
                 Some(gate) => gates.push(gate.clone()),
                 None => match Gate::open(settings, Arc::clone(&verifier), Arc::clone(files)) {
-                    Ok(gate) => gates.push((prefix, Arc::new(gate.with_uses(Arc::clone(uses))))),
+                    Ok(gate) => {
+                        let listing = gate_listing(&repo.name, listing.as_ref());
+                        let gate = gate.with_uses(Arc::clone(uses)).with_listing(listing);
+                        gates.push((prefix, Arc::new(gate)));
+                    }
                     // One repo that is not there must not take the others down.
                     Err(error) => tracing::error!(repo = repo.name, %error, "this repo is not served"),
                 },
             }
             let name = repo.name.clone();
+            listings.insert(name.clone(), listing);
             repos.insert(name, Arc::new(RepoView::new(repo, url, offers, refs, verifier)));
         }
-        Ok(Self { repos, signing_key, jwks, gates, unmounted, good_until })
+        Ok(Self { repos, signing_key, jwks, gates, listings, unmounted, good_until })
     }
 }
 
@@ -330,6 +341,19 @@ fn open_token_types(repo: &Repo) -> Vec<i32> {
         open.push(SIGN_IN);
     }
     open
+}
+
+/// How the gate makes the index. With a key that cannot be used it is still nobody's but each person's own: then it is not signed, and
+/// clients that verify signatures refuse it.
+fn gate_listing(repo: &str, listing: Option<&RepoListing>) -> Listing {
+    let Some(listing) = listing else { return Listing::Shared };
+    let signer = listing.signing_key.as_ref().and_then(|key| {
+        let key = OpenPgpKey::read(key).inspect_err(|error| {
+            tracing::error!(repo, %error, "the index per person is not signed; set the key anew with flatpass repo set");
+        });
+        Some(Arc::new(key.ok()?) as Arc<dyn IndexSigner>)
+    });
+    Listing::PerPerson { signer }
 }
 
 fn gate_config(config: &Config, repo: &Repo, offers: &BTreeMap<String, StoredOffer>) -> GateConfig {

@@ -29,6 +29,7 @@ mod error;
 mod groups;
 mod id;
 mod keys;
+mod listings;
 mod money;
 mod oauth;
 mod offers;
@@ -62,6 +63,7 @@ pub use crate::id::{
     PlanItemId, SessionId,
 };
 pub use crate::keys::{KeyPhase, StoredKey};
+pub use crate::listings::RepoListing;
 pub use crate::money::{Money, MoneyError};
 pub use crate::oauth::codes::{CodeError, NewCode};
 pub use crate::oauth::device_codes::{DeviceCodes, DeviceGrantError, DeviceRequest, NewDeviceCodes};

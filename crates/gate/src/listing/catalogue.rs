@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flatpass_ostree::{Checksum, IndexSource, ReadError, RepoPath, SummarySource, gunzip};
+use flatpass_ostree::{
+    AppListSource, Checksum, IndexSource, ObjectKind, ReadError, RepoPath, SummarySource, gunzip,
+};
 use flatpass_token::RefName;
 
 use super::Asking;
 use crate::disk::{DiskError, Version};
 use crate::facts::MAX_SUMMARY_BYTES;
 use crate::file_cache::Freshness;
-use crate::refusal::Refusal;
 use crate::resource::Resource;
 
 /// Tells one state of the operator's index from another: that of `summary` and of `summary.idx`.
@@ -44,6 +45,10 @@ pub(super) struct Catalogue {
     pub(super) summary: Option<SummarySource>,
     pub(super) index: Option<IndexSource>,
     pub(super) subsummaries: BTreeMap<Checksum, SummarySource>,
+    /// The lists of apps, by ref: `appstream2/x86_64`. One that cannot be read is left out.
+    pub(super) app_lists: BTreeMap<String, Arc<AppListSource>>,
+    /// The commit of each.
+    app_list_commits: BTreeMap<String, Checksum>,
 }
 
 impl Catalogue {
@@ -53,6 +58,7 @@ impl Catalogue {
         files: &[Option<Arc<Resource>>; 2],
         stamp: Stamp,
         generation: u64,
+        before: Option<&Self>,
     ) -> Result<Self, CatalogueError> {
         let [summary, index] = files;
         let damaged = |path: &str| {
@@ -91,7 +97,33 @@ impl Catalogue {
             .collect();
         names.sort_unstable();
         names.dedup();
-        Ok(Self { stamp, generation, names, summary, index, subsummaries })
+        let mut app_lists = BTreeMap::new();
+        let mut app_list_commits = BTreeMap::new();
+        for (name, commit) in summary.iter().chain(subsummaries.values()).flat_map(SummarySource::refs) {
+            if !(name.starts_with("appstream/") || name.starts_with("appstream2/"))
+                || app_list_commits.insert(name.to_owned(), *commit) == Some(*commit)
+            {
+                continue;
+            }
+            let unchanged = before.filter(|before| before.app_list_commits.get(name) == Some(commit));
+            let known = unchanged.and_then(|before| before.app_lists.get(name));
+            let list = match known {
+                Some(known) => Ok(Arc::clone(known)),
+                None => {
+                    AppListSource::read(commit, &|checksum, kind| load(asking, checksum, kind)).map(Arc::new)
+                }
+            };
+            match list {
+                Ok(list) => drop(app_lists.insert(name.to_owned(), list)),
+                Err(error) => tracing::warn!(
+                    repo = asking.gate.name(),
+                    name,
+                    %error,
+                    "who may list a part of the repo gets no list of apps"
+                ),
+            }
+        }
+        Ok(Self { stamp, generation, names, summary, index, subsummaries, app_lists, app_list_commits })
     }
 
     pub(super) fn stamp(&self) -> &Stamp {
@@ -117,8 +149,9 @@ impl Catalogue {
     }
 }
 
-impl From<Refusal> for CatalogueError {
-    fn from(_: Refusal) -> Self {
-        Self::Missing("a file".to_owned())
-    }
+/// The content of an object's file.
+fn load(asking: Asking<'_>, checksum: &Checksum, kind: ObjectKind) -> Option<Vec<u8>> {
+    let path = RepoPath::Object { checksum: *checksum, kind }.relative_path();
+    let file = asking.gate.fetch(&path, Freshness::Object, asking.now, asking.disk).ok()??;
+    Some(file.whole(MAX_SUMMARY_BYTES, asking.disk).ok()?.into())
 }

@@ -219,7 +219,7 @@ impl Listings {
             return Ok(newest);
         }
         let generation = self.generations.fetch_add(1, Ordering::Relaxed);
-        match Catalogue::read(asking, &files, stamp.clone(), generation) {
+        match Catalogue::read(asking, &files, stamp.clone(), generation, newest().as_deref()) {
             Ok(read) => {
                 let read = Arc::new(read);
                 self.newest.store(Some(Arc::clone(&read)));

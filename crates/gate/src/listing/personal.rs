@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use flatpass_ostree::{Checksum, Fate, ObjectKind, RepoPath, SummarySource, gzip, signature_file};
+use flatpass_ostree::{Checksum, Fate, ObjectKind, RefPath, RepoPath, SummarySource, gzip, signature_file};
 use flatpass_token::RefName;
 
 use super::catalogue::Catalogue;
@@ -37,6 +37,8 @@ pub(super) struct Personal {
     items: HashMap<Item, Arc<Resource>>,
     /// The operator's own objects that its lists of apps refer to.
     on_disk: HashSet<Item>,
+    /// The refs of its lists of apps.
+    heads: HashMap<String, Arc<Resource>>,
 }
 
 impl Personal {
@@ -49,12 +51,36 @@ impl Personal {
     ) -> Result<Self, String> {
         let refs: Box<[RefName]> = catalogue.names(bits).cloned().collect();
         let kept: HashSet<&str> = refs.iter().map(RefName::as_str).collect();
-        let fate = |name: &str| if kept.contains(name) { Fate::Keep } else { Fate::Leave };
         let sign = |message: &[u8]| -> Result<Option<Vec<u8>>, String> {
             let Some(signer) = signer else { return Ok(None) };
             Ok(Some(signature_file(&[signer.sign(message, now.unix())?])))
         };
         let mut items = HashMap::new();
+        let mut on_disk = HashSet::new();
+        let mut heads = HashMap::new();
+        let mut app_lists = HashMap::new();
+        for (name, source) in &catalogue.app_lists {
+            if !refs.iter().any(|one| name.ends_with(&format!("/{}", one.arch()))) {
+                continue;
+            }
+            let list = source.with_refs(|name| kept.contains(name));
+            on_disk.extend(list.kept.iter().map(|(checksum, kind)| Item::Object(*checksum, *kind)));
+            for (checksum, kind, content) in list.made {
+                if kind == ObjectKind::Commit {
+                    app_lists.insert(name.as_str(), (checksum, content.len() as u64));
+                    if let Some(signature) = sign(&content)? {
+                        items.insert(Item::Object(checksum, ObjectKind::CommitMeta), made(signature));
+                    }
+                }
+                items.insert(Item::Object(checksum, kind), made(content));
+            }
+            heads.insert(name.clone(), made(format!("{}\n", list.commit).into_bytes()));
+        }
+        let fate = |name: &str| match app_lists.get(name) {
+            Some((commit, size)) => Fate::Point { commit: *commit, size: *size },
+            None if kept.contains(name) => Fate::Keep,
+            None => Fate::Leave,
+        };
         let summary = catalogue.summary.as_ref().map(|source| source.with_refs(fate));
         let summary_signature = summary.as_deref().map(sign).transpose()?.flatten();
         let mut subsummaries = HashMap::new();
@@ -83,7 +109,8 @@ impl Personal {
             index: index.map(made),
             index_signature,
             items,
-            on_disk: HashSet::new(),
+            on_disk,
+            heads,
             refs,
         })
     }
@@ -120,6 +147,7 @@ impl Personal {
             RepoPath::SummaryIdxSig => self.index_signature.clone(),
             RepoPath::SummaryIdxSigOf(checksum) => self.item(Item::IndexSignature(*checksum)),
             RepoPath::SubSummary(checksum) => self.item(Item::SubSummary(*checksum)),
+            RepoPath::Ref(RefPath::Head(name)) => self.heads.get(&**name).cloned(),
             _ => None,
         }
     }

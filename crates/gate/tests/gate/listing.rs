@@ -1,15 +1,18 @@
 //! The index per person: who may list a part of a private repo sees that part, signed, whole, and nothing of the rest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::sync::Arc;
 
+use base64::Engine as _;
 use flatpass_gate::{IndexSigner, Listing};
 use flatpass_ostree::{
-    Checksum, ObjectKind, RepoPath, Signatures, Summary, SummaryIndex, SummaryMetadata, signature_file,
+    Checksum, Commit, ObjectKind, RepoPath, Signatures, Summary, SummaryIndex, SummaryMetadata,
+    signature_file,
 };
 use flatpass_token::{Grant, UnixTime, Verb};
 
-use crate::shop::{Desk, FREE, LOCALE, MOUNT, OTHER, PAID, Shop, object, superblock};
+use crate::shop::{Desk, FREE, LOCALE, MOUNT, OTHER, PAID, SECRET, Shop, basic, object, superblock};
 use crate::wire::{Reply, Server, without_date};
 
 /// Signs so that a test can tell what was signed and when.
@@ -34,8 +37,10 @@ fn lists(ids: &[&str]) -> Grant {
     Grant::for_ids(&[Verb::List, Verb::Download], ids.iter().copied())
 }
 
+/// The apps and runtimes in a summary.
 fn names(summary: &Summary) -> BTreeSet<&str> {
-    summary.refs.iter().map(|one| one.name.as_str()).collect()
+    let names = summary.refs.iter().map(|one| one.name.as_str());
+    names.filter(|name| !name.starts_with("appstream")).collect()
 }
 
 /// What a client with the token reads: the index, the per-architecture summary that it names, and the summary.
@@ -85,6 +90,9 @@ fn each_sees_its_own_refs_in_every_file_and_who_lists_everything_the_operators_b
         assert_eq!((&seen.summary.metadata, &seen.metadata.title), (&own.metadata, &own.metadata.title));
         let commits = expected.map(|name| shop.rev(name));
         assert!(seen.summary.deltas.keys().all(|delta| commits.contains(&delta.to)));
+        for list in ["appstream/x86_64", "appstream2/x86_64"] {
+            assert_ne!(seen.summary.find(list).unwrap().checksum, shop.rev(list));
+        }
         assert!(!seen.summary.deltas.is_empty());
     }
     let full = desk.bearer(&[Grant::for_everything(&[Verb::List])]);
@@ -175,9 +183,9 @@ fn a_client_finds_what_its_index_names_although_the_repo_was_updated_meanwhile()
     // A damaged index of the operator's leaves the last good one in force.
     let good = server.get_as(&token, "summary.idx").body;
     let whole = shop.read("summary.idx");
-    std::fs::write(shop.repo().join("summary.idx"), b"what is this").unwrap();
+    fs::write(shop.repo().join("summary.idx"), b"what is this").unwrap();
     assert_eq!(server.get_as(&token, "summary.idx").body, good);
-    std::fs::write(shop.repo().join("summary.idx"), whole).unwrap();
+    fs::write(shop.repo().join("summary.idx"), whole).unwrap();
     assert_eq!(server.get_as(&token, "summary.idx").body, good);
 }
 
@@ -208,7 +216,7 @@ fn validators_and_ranges_are_those_of_each_persons_own_file() {
 fn a_repo_without_an_index_and_a_signer_works_as_well() {
     let shop = Shop::build();
     for name in ["summary.idx", "summary.idx.sig"] {
-        let _ = std::fs::remove_file(shop.repo().join(name));
+        let _ = fs::remove_file(shop.repo().join(name));
     }
     let desk = Desk::private(shop.repo(), Listing::PerPerson { signer: None });
     let server = Server::start(&desk);
@@ -226,4 +234,116 @@ fn a_repo_without_an_index_and_a_signer_works_as_well() {
     let token = shared.bearer(&[lists(&["org.test.Paid"])]);
     assert_eq!(server.get_as(&token, "summary").body, shop.read("summary"));
     assert_eq!(server.get_as(&token, &shop.commit("appstream2/x86_64")).status, 200);
+}
+
+/// An app with an entry in the list of apps and an icon there.
+fn export_listed(shop: &Shop, id: &str) {
+    let build = shop.path("build").join(id);
+    let info = build.join("files/share/app-info");
+    fs::create_dir_all(info.join("xmls")).unwrap();
+    fs::create_dir_all(info.join("icons/flatpak/64x64")).unwrap();
+    fs::create_dir_all(build.join("export")).unwrap();
+    let metadata = format!("[Application]\nname={id}\nruntime=org.test.Platform/x86_64/stable\n");
+    fs::write(build.join("metadata"), metadata).unwrap();
+    let xml = format!(
+        "<?xml version=\"1.0\"?><components version=\"0.8\"><component type=\"desktop\"><id>{id}</id><name>Name of {id}</name>\
+         <summary>It &amp; more</summary><icon type=\"cached\" height=\"64\" width=\"64\">{id}.png</icon></component></components>"
+    );
+    fs::write(info.join(format!("xmls/{id}.xml")), xml).unwrap();
+    shop.run("gzip", &["-n", info.join(format!("xmls/{id}.xml")).to_str().unwrap()]);
+    // A picture of one point, another one for each app.
+    let png = base64::engine::general_purpose::STANDARD
+        .decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+        .unwrap();
+    let icon = info.join(format!("icons/flatpak/64x64/{id}.png"));
+    fs::write(icon, [png, id.as_bytes().to_vec()].concat()).unwrap();
+    let build = build.to_str().unwrap().to_owned();
+    shop.run("flatpak", &["build-export", "--disable-sandbox", "repo", &build, "stable"]);
+}
+
+/// Pulls a ref with the real `ostree`, as whoever has this secret, and gives the files that its commit has.
+fn pull(shop: &Shop, server: &Server, secret: &str, name: &str) -> BTreeMap<String, Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    let (repo, out) = (folder.path().join("client"), folder.path().join("out"));
+    let repo = format!("--repo={}", repo.display());
+    let url = format!("http://device:{secret}@{}{MOUNT}", server.address);
+    shop.run("ostree", &["init", &repo, "--mode=bare-user-only"]);
+    shop.run("ostree", &["remote", "add", &repo, "--no-gpg-verify", "shop", &url]);
+    shop.run("ostree", &["pull", &repo, "shop", name]);
+    shop.run("ostree", &["fsck", &repo, "--quiet"]);
+    shop.run("ostree", &["checkout", &repo, "-U", &format!("shop:{name}"), out.to_str().unwrap()]);
+    let mut found = BTreeMap::new();
+    let mut folders = vec![out.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(&out).unwrap().to_str().unwrap().to_owned();
+                found.insert(name, fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_list_of_apps_has_ones_own_apps_and_their_icons_and_comes_by_ostree_pull() {
+    let shop = Shop::empty();
+    export_listed(&shop, "org.test.Alpha");
+    export_listed(&shop, "org.test.Beta");
+    export_listed(&shop, "org.test.Gamma");
+    shop.update(&["--generate-static-deltas"]);
+    let desk = Desk::private(shop.repo(), per_person());
+    let server = Server::start(&desk);
+    desk.basic(&[lists(&["org.test.Alpha", "org.test.Gamma"])]);
+    for name in ["appstream2/x86_64", "appstream/x86_64"] {
+        let files = pull(&shop, &server, SECRET, name);
+        let packed = name.starts_with("appstream/");
+        let (list, icons) =
+            files.iter().partition::<Vec<_>, _>(|(name, _)| name.starts_with("appstream.xml"));
+        let xml = if packed { unpack(list[0].1) } else { list[0].1.clone() };
+        let xml = String::from_utf8(xml).unwrap();
+        assert!(xml.contains("Name of org.test.Alpha") && xml.contains("Name of org.test.Gamma"), "{xml}");
+        assert!(xml.contains("It &amp; more") && xml.trim_end().ends_with("</components>"), "{xml}");
+        assert!(!xml.contains("Beta"), "{xml}");
+        let icons: Vec<_> = icons.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(icons, ["icons/64x64/org.test.Alpha.png", "icons/64x64/org.test.Gamma.png"]);
+        assert_eq!(list.len(), 1);
+    }
+    // What was made is signed, and is nobody else's.
+    let token = basic("device", SECRET);
+    let made = server.get_as(&token, "refs/heads/appstream2/x86_64");
+    let made = Checksum::from_hex(made.text().trim()).unwrap();
+    assert_ne!(made, shop.rev("appstream2/x86_64"));
+    let commit = server.get_as(&token, &object(made, ObjectKind::Commit));
+    let signature = server.get_as(&token, &object(made, ObjectKind::CommitMeta));
+    assert_eq!(signature.body, signature_of(&commit.body, &desk));
+    let parsed = Commit::parse(&commit.body).unwrap();
+    assert_eq!((parsed.refs, parsed.parent), (vec!["appstream2/x86_64".to_owned()], None));
+    assert_eq!(parsed.timestamp, shop.parsed("appstream2/x86_64").timestamp);
+    let stranger = desk.bearer(&[lists(&["org.test.Alpha"])]);
+    let downloader = desk.download(&["org.test.Alpha", "org.test.Gamma"]);
+    for other in [&stranger, &downloader] {
+        for (checksum, kind) in [(made, ObjectKind::Commit), (made, ObjectKind::CommitMeta)] {
+            assert_eq!(server.get_as(other, &object(checksum, kind)).status, 403);
+        }
+        assert_eq!(server.get_as(other, &object(parsed.root_tree, ObjectKind::DirTree)).status, 404);
+    }
+    // Another server that made nothing yet finds it as well.
+    let again = Desk { clock: desk.clock.clone(), ..Desk::private(shop.repo(), per_person()) };
+    let server = Server::start(&again);
+    let token = again.basic(&[lists(&["org.test.Alpha", "org.test.Gamma"])]);
+    assert_eq!(server.get_as(&token, &object(made, ObjectKind::Commit)).body, commit.body);
+    assert_eq!(server.get_as(&token, &object(parsed.root_tree, ObjectKind::DirTree)).status, 200);
+    // With no architecture in common there is no list at all.
+    let nothing = again.bearer(&[lists(&["org.test.Gone"])]);
+    assert_eq!(server.get_as(&nothing, "refs/heads/appstream2/x86_64").status, 404);
+}
+
+fn unpack(bytes: &[u8]) -> Vec<u8> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), bytes).unwrap();
+    std::process::Command::new("gzip").arg("-dc").stdin(file.reopen().unwrap()).output().unwrap().stdout
 }

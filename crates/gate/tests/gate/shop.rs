@@ -23,6 +23,8 @@ pub(crate) const OTHER: &str = "app/org.test.Other/x86_64/stable";
 pub(crate) const ISSUER: &str = "https://shop.example/";
 pub(crate) const REPO_URL: &str = "https://shop.example/repo/apps";
 pub(crate) const MOUNT: &str = "/repo/apps";
+/// The secret of the access token that [`Desk::basic`] makes.
+pub(crate) const SECRET: &str = "fpat_0123456789abcdefghijABCDEFGHIJ";
 pub(crate) const NOW: UnixTime = UnixTime(1_800_000_000);
 
 /// A repository, and the paths of what is in it.
@@ -265,7 +267,7 @@ impl Desk {
 
     /// `Authorization` with an access token as Basic password, known from now on beside no other.
     pub(crate) fn basic(&self, grants: &[Grant]) -> String {
-        let secret = Secret::from("fpat_0123456789abcdefghijABCDEFGHIJ".to_owned());
+        let secret = Secret::from(SECRET.to_owned());
         let grant = AccessGrant {
             id: "pat_1".to_owned(),
             subject: "acc_ann".to_owned(),

@@ -4,9 +4,12 @@
 //! everywhere: the lists of refs, the caches by ref, the static deltas of commits. Metadata of a kind that is not known
 //! here and that could name refs is left out too.
 
+mod app_list;
+mod components;
 mod index;
 mod summary;
 
+pub use app_list::{AppList, AppListError, AppListSource};
 pub use index::IndexSource;
 pub use summary::{Fate, SummarySource};
 

@@ -17,6 +17,7 @@ mod output;
 mod password;
 mod repo;
 mod repo_check;
+mod repo_listing;
 mod robot;
 mod serve;
 mod shell;

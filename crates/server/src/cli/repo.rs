@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use flatpass_ostree::repo::{Mode, Repo as OstreeRepo, RepoError};
 use flatpass_store::{AppPattern, NewRepo, Repo, RepoPolicy, StoreError};
 use serde_json::{Value, json};
@@ -10,8 +10,9 @@ use url::Url;
 
 use super::failure::Failure;
 use super::output::{Answer, table};
+use super::repo_listing::{self, ListingOptions};
 use super::shell::quoted;
-use super::{Shop, gpg_key, repo_check};
+use super::{Shop, gpg_key, repo_check, system_rng};
 
 /// What can be done with repos.
 #[derive(Subcommand)]
@@ -20,7 +21,7 @@ pub(super) enum RepoCommand {
     #[command(after_help = "Policies:\n  \
         open     everything is served to everybody\n  \
         refs     the list is public; apps with a price, or with a token type that is not open, need a token\n  \
-        private  everything needs a token, the list too\n\n\
+        private  everything needs a token, the list too; with --signing-key everybody sees a list of their own\n\n\
         Examples:\n  flatpass repo add apps /srv/repo\n  \
         flatpass repo add internal /srv/internal --policy private\n\n\
         Flatpass never writes to the repository. Publish with flatpak build-export and build-update-repo as before.")]
@@ -41,17 +42,27 @@ pub(super) enum RepoCommand {
         /// The public key that the repo is signed with, as `gpg --export KEY-ID` writes it, for .flatpakrepo files
         #[arg(long, value_name = "FILE")]
         gpg_key: Option<PathBuf>,
+        #[command(flatten)]
+        listing: ListingOptions,
     },
     /// Change what a repo was added with
+    #[command(after_help = repo_listing::HELP)]
+    #[command(group = ArgGroup::new("change").required(true).multiple(true)
+        .args(["gpg_key", "no_gpg_key", "signing_key", "per_person_index", "one_index"]))]
     Set {
         /// Its name
         name: String,
         /// The public key that the repo is signed with, as `gpg --export KEY-ID` writes it, for .flatpakrepo files
-        #[arg(long, value_name = "FILE", required_unless_present = "no_gpg_key")]
+        #[arg(long, value_name = "FILE")]
         gpg_key: Option<PathBuf>,
         /// The repo is not signed any more
         #[arg(long, conflicts_with = "gpg_key")]
         no_gpg_key: bool,
+        #[command(flatten)]
+        listing: ListingOptions,
+        /// Give every member of a private repo the one index that is in the repository
+        #[arg(long, conflicts_with_all = ["signing_key", "per_person_index"])]
+        one_index: bool,
     },
     /// List the repos
     List,
@@ -74,13 +85,17 @@ pub(super) enum RepoCommand {
 /// Does it.
 pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Failure> {
     match command {
-        RepoCommand::Add { name, path, policy, urls, open_token_types, gpg_key } => {
+        RepoCommand::Add { name, path, policy, urls, open_token_types, gpg_key, listing } => {
             let path = usable(&path)?;
             let key = gpg_key.as_deref().map(gpg_key::read).transpose()?;
+            let listing = listing.read(policy)?;
             let new = NewRepo { name, path, policy, urls, open_token_types };
             let mut repo = shop.store.add_repo(new, shop.now).await?;
             if let Some(key) = &key {
                 repo = shop.store.set_repo_gpg_key(&repo.name, Some(key)).await?;
+            }
+            if let Some(listing) = &listing {
+                shop.store.set_repo_listing(&repo.name, Some(listing), shop.now, &mut system_rng()).await?;
             }
             let text = format!(
                 "Added {name}: {path}, policy {policy}.\n\nClients:  flatpak remote-add {name} {url}\nNext:     flatpass repo check {name}",
@@ -89,16 +104,36 @@ pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Fai
                 policy = repo.policy,
                 url = shop.config.repo_url(&repo.name)
             );
-            Ok(Answer::new(text, with_url(shop, &repo)))
-        }
-        RepoCommand::Set { name, gpg_key, no_gpg_key: _ } => {
-            let key = gpg_key.as_deref().map(gpg_key::read).transpose()?;
-            let repo = shop.store.set_repo_gpg_key(&name, key.as_deref()).await?;
-            let text = match &repo.gpg_key {
-                Some(_) => format!("{name}.flatpakrepo has the key now."),
-                None => format!("{name}.flatpakrepo has no key any more."),
+            let text = match repo.policy {
+                RepoPolicy::Private => {
+                    format!("{text}\n\n{}", repo_listing::told(&repo.name, listing.as_ref()))
+                }
+                _ => text,
             };
             Ok(Answer::new(text, with_url(shop, &repo)))
+        }
+        RepoCommand::Set { name, gpg_key, no_gpg_key, listing, one_index } => {
+            let mut repo = shop.store.repo(&name).await?.ok_or(StoreError::NoRepo(name))?;
+            let key = gpg_key.as_deref().map(gpg_key::read).transpose()?;
+            let listing = listing.read(repo.policy)?;
+            let mut told = Vec::new();
+            if key.is_some() || no_gpg_key {
+                repo = shop.store.set_repo_gpg_key(&repo.name, key.as_deref()).await?;
+                told.push(match &repo.gpg_key {
+                    Some(_) => format!("{}.flatpakrepo has the key now.", repo.name),
+                    None => format!("{}.flatpakrepo has no key any more.", repo.name),
+                });
+            }
+            if listing.is_some() || one_index {
+                let rng = &mut system_rng();
+                shop.store.set_repo_listing(&repo.name, listing.as_ref(), shop.now, rng).await?;
+                told.push(repo_listing::told(&repo.name, listing.as_ref()));
+            }
+            let mut json = with_url(shop, &repo);
+            let listing = shop.store.repo_listing(&repo.name).await?;
+            json["per_person_index"] = json!(listing.is_some());
+            json["signing_key"] = json!(listing.as_ref().and_then(repo_listing::fingerprint));
+            Ok(Answer::new(told.join("\n"), json))
         }
         RepoCommand::List => {
             let repos = shop.store.repos().await?;

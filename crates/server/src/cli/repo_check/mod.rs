@@ -1,5 +1,6 @@
 //! `flatpass repo check`: reads a repository as clients will see it, and says what would go wrong and what mends it.
 
+mod listing;
 mod signatures;
 mod summary;
 mod token_types;
@@ -9,7 +10,7 @@ use std::path::Path;
 
 use flatpass_ostree::Checksum;
 use flatpass_ostree::repo::{Mode, Repo as OstreeRepo, RepoError};
-use flatpass_store::{Repo, RepoPolicy};
+use flatpass_store::{Repo, RepoListing, RepoPolicy};
 use flatpass_token::RefName;
 use serde_json::{Value, json};
 
@@ -59,6 +60,8 @@ struct Look<'a> {
     url: &'a str,
     /// The directory, quoted for commands.
     path: String,
+    /// How the index is made for each person, if it is.
+    listing: Option<RepoListing>,
     findings: Vec<Finding>,
 }
 
@@ -66,12 +69,13 @@ struct Look<'a> {
 pub(super) async fn run(shop: &Shop, repo: &Repo) -> Result<Answer, Failure> {
     let offers = shop.store.offers(&repo.name).await?;
     let priced = offers.into_iter().map(|offer| offer.app_id).collect();
+    let listing = shop.store.repo_listing(&repo.name).await?;
     let path = quoted(&repo.path.display().to_string());
     let findings = match OstreeRepo::open(&repo.path) {
         Err(error) => vec![unreadable(&path, &error)],
         Ok(ostree) => {
             let url = shop.config.url.as_str();
-            let mut look = Look { repo, ostree, priced, url, path, findings: Vec::new() };
+            let mut look = Look { repo, ostree, priced, url, path, listing, findings: Vec::new() };
             if let Err(error) = look.at_everything() {
                 look.findings.push(unreadable(&look.path, &error));
             }
@@ -166,6 +170,7 @@ impl Look<'_> {
         self.at_token_types(&refs);
         self.at_summary(&refs)?;
         self.at_commit_signatures(&refs);
+        self.at_listing();
         Ok(())
     }
 
