@@ -100,8 +100,11 @@ fn each_sees_its_own_refs_in_every_file_and_who_lists_everything_the_operators_b
     for path in files.chain(["summary", "summary.idx"].map(str::to_owned)) {
         assert_eq!(server.get_as(&full, &path).body, shop.read(&path), "{path}");
         if !path.starts_with("summary") || path.starts_with("summaries/") {
-            let allowed = path.contains("org.test.Paid/") || path.contains("org.test.Paid.Locale/");
-            assert_eq!(server.get_as(&paid, &path).status == 200, allowed, "{path}");
+            let own = path.contains("org.test.Paid/") || path.contains("org.test.Paid.Locale/");
+            let list = path.contains("appstream");
+            let reply = server.get_as(&paid, &path);
+            assert_eq!(reply.status == 200, own || list, "{path}");
+            assert_eq!(reply.body == shop.read(&path), own, "{path}");
         }
     }
     // One who may list nothing that is there gets an index with nothing in it.
