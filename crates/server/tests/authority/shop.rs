@@ -209,21 +209,29 @@ fn template() -> PathBuf {
 
 /// A new commit of the ref.
 pub(crate) fn commit(repo: &Path, name: &str, token_type: i32) {
+    commit_at(repo, name, token_type, None);
+}
+
+/// A new commit of the ref that says it was made then.
+pub(crate) fn commit_at(repo: &Path, name: &str, token_type: i32, at: Option<UnixTime>) {
+    let made =
+        at.map(|at| format!("--timestamp={}", at.to_string().replace('T', " ").replace('Z', " +0000")));
     let content = repo.with_extension("content");
     std::fs::create_dir_all(&content).unwrap();
     std::fs::write(content.join("file"), name).unwrap();
-    ostree(
-        repo,
-        &[
-            "commit",
-            "--fsync=false",
-            &format!("--branch={name}"),
-            &format!("--add-metadata=xa.token-type=int32 {token_type}"),
-            "--add-metadata-string=xa.metadata=[Application]\nname=x\n",
-            "--subject=test",
-            content.to_str().unwrap(),
-        ],
-    );
+    let branch = format!("--branch={name}");
+    let token_type = format!("--add-metadata=xa.token-type=int32 {token_type}");
+    let mut arguments = vec![
+        "commit",
+        "--fsync=false",
+        &branch,
+        &token_type,
+        "--add-metadata-string=xa.metadata=[Application]\nname=x\n",
+        "--subject=test",
+    ];
+    arguments.extend(made.as_deref());
+    arguments.push(content.to_str().unwrap());
+    ostree(repo, &arguments);
 }
 
 pub(crate) fn update_summary(repo: &Path) {

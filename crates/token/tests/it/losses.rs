@@ -17,11 +17,11 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(grants: Vec<Grant>) -> Self {
+    fn new(grants: &[Grant]) -> Self {
         let key = key();
         let gate = verifier(KeySet::new().with(&key));
         let made = |iat: UnixTime| {
-            let claims = Claims { iat, sid: Some("grt_1".into()), ..claims("tok_1", grants.clone()) };
+            let claims = Claims { iat, sid: Some("grt_1".into()), ..claims("tok_1", grants.to_vec()) };
             key.sign(&claims).expect("a token")
         };
         let scene = Self { before: made(NOW), after: made(NOW.plus_seconds(1)), gate };
@@ -51,7 +51,7 @@ fn downloads(token: &VerifiedToken, name: &str) -> bool {
 #[test]
 fn a_lost_app_is_refused_with_its_extensions_and_the_rest_of_the_token_holds() {
     let ids = ["org.test.Paid", "org.test.Paid.Locale", "org.test.Paid.Pro", "org.test.Other"];
-    let scene = Scene::new(vec![Grant::for_ids(&[Verb::Download, Verb::Upgrade], ids)]);
+    let scene = Scene::new(&[Grant::for_ids(&[Verb::Download, Verb::Upgrade], ids)]);
     assert!(!scene.before().is_diminished());
     let lost = Grant::for_ids(DOWNLOAD, ["org.test.Paid"]);
     scene.gate.set_revocations(Revocations::new().with_lost("acc_ada", NOW, lost.clone()));
@@ -75,7 +75,7 @@ fn a_lost_app_is_refused_with_its_extensions_and_the_rest_of_the_token_holds() {
 fn what_the_account_holds_otherwise_stays() {
     let everything = || vec![Grant::for_everything(DOWNLOAD)];
     let with = |lost: Grant, kept: Grant| {
-        let scene = Scene::new(everything());
+        let scene = Scene::new(&everything());
         let list = Revocations::new().with_lost("acc_ada", NOW, lost).with_kept("acc_ada", kept);
         scene.gate.set_revocations(list);
         scene.before()
@@ -119,7 +119,7 @@ fn what_the_account_holds_otherwise_stays() {
 
 #[test]
 fn who_keeps_only_older_commits_keeps_no_newer_one() {
-    let scene = Scene::new(vec![Grant::for_everything(DOWNLOAD)]);
+    let scene = Scene::new(&[Grant::for_everything(DOWNLOAD)]);
     let paid = || Grant::for_ids(DOWNLOAD, ["org.test.Paid"]);
     let list = Revocations::new()
         .with_lost("acc_ada", NOW, paid())
@@ -136,7 +136,7 @@ fn who_keeps_only_older_commits_keeps_no_newer_one() {
 #[test]
 fn who_may_list_nothing_any_more_sees_no_index_and_who_lists_something_still_does() {
     let list = |ids: &[&str]| Grant::for_ids(&[Verb::List], ids.iter().copied());
-    let scene = Scene::new(vec![list(&["org.test.Paid"]), Grant::for_everything(DOWNLOAD)]);
+    let scene = Scene::new(&[list(&["org.test.Paid"]), Grant::for_everything(DOWNLOAD)]);
     let lost = Revocations::new().with_lost("acc_ada", NOW, list(&["org.test.Paid"]));
     scene.gate.set_revocations(lost.clone());
     assert!(!scene.before().allows_any(Verb::List) && scene.before().allows_any(Verb::Download));
