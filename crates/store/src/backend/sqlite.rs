@@ -36,6 +36,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "orders", include_str!("../../migrations/0002_orders.sql")),
     (3, "groups and plans", include_str!("../../migrations/0003_groups_and_plans.sql")),
     (4, "devices and robots", include_str!("../../migrations/0004_devices_and_robots.sql")),
+    (5, "listings", include_str!("../../migrations/0005_listings.sql")),
 ];
 
 /// The pools of one open database.
