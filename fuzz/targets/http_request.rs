@@ -39,6 +39,7 @@ impl Server {
             public_url: "http://shop.example/r".to_owned(),
             sign_in_url: "http://shop.example/sign-in".to_owned(),
             problem_url: "http://shop.example/problems/".to_owned(),
+            objects: None,
         };
         let verifier = VerifierConfig::new("http://shop.example/", "http://shop.example/r");
         let verifier = Arc::new(Verifier::new(verifier, KeySet::new()));

@@ -2,12 +2,15 @@
 //! of those ids for a day. It shows how to mount a gate, and is what to profile.
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use flatpass_gate::{
-    CacheLimits, Clock, FileCache, Gate, GateConfig, Gates, Limits, Rules, serve_connection,
+    CacheLimits, Clock, FileCache, Gate, GateConfig, Gates, Limits, ObjectIndex, ObjectIndexConfig,
+    ObjectIndexError, Policy, Rules, serve_connection,
 };
 use flatpass_token::{Claims, Grant, KeySet, SigningKey, Verb, Verifier, VerifierConfig};
 use http_body_util::Empty;
@@ -43,13 +46,24 @@ async fn main() -> anyhow::Result<()> {
 
     let cache = Arc::new(FileCache::new(CacheLimits::default()));
     let verifier = Arc::new(Verifier::new(VerifierConfig::new(&issuer, &repo), KeySet::new().with(&key)));
+    let policy: Policy = policy.parse()?;
+    let state = std::env::temp_dir().join(format!("gate_only-{}", std::process::id()));
+    let objects = policy.checks_objects().then(|| {
+        let (name, root, file) = ("apps".to_owned(), PathBuf::from(&root), state.join("apps.objects"));
+        let index =
+            ObjectIndex::open(ObjectIndexConfig { name, root, file, patience: Duration::from_secs(2) })?;
+        index.follow()?;
+        Ok::<_, ObjectIndexError>(index)
+    });
+    let objects = objects.transpose()?;
     let config = GateConfig {
         name: "apps".to_owned(),
         root: root.into(),
-        rules: Rules::new(policy.parse()?),
+        rules: Rules::new(policy),
         public_url: repo,
         sign_in_url: issuer.clone(),
         problem_url: format!("{issuer}problems/"),
+        objects,
     };
     let gates = Arc::new(Gates::new(Arc::clone(&cache)));
     gates.replace(vec![("/repo/apps".to_owned(), Arc::new(Gate::open(config, verifier, cache)?))]);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, stat, statat,
+    AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, openat, openat2, stat, statat,
 };
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2};
 
@@ -19,6 +19,8 @@ use crate::moment::{Moment, kernel_now};
 const SETTLED_MILLIS: i64 = 30;
 /// The root folder itself may be exchanged for another; it is looked at this often.
 const ROOT_CHECK_MILLIS: u64 = 1000;
+/// Room for the names of a folder that the kernel gives at once.
+const LIST_BYTES: usize = 64 << 10;
 /// How often a file that changes while it is read is read again.
 const READ_ATTEMPTS: usize = 5;
 
@@ -86,6 +88,23 @@ impl Version {
     }
 }
 
+/// What tells one state of a folder's list of names from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FolderStamp {
+    device: u64,
+    inode: u64,
+    modified: (i64, i64),
+}
+
+impl FolderStamp {
+    /// Whether a name that comes or goes from now on would show in the time stamp.
+    pub(crate) fn is_settled(&self) -> bool {
+        let (seconds, nanoseconds) = self.modified;
+        let modified = seconds.saturating_mul(1000).saturating_add(nanoseconds / 1_000_000);
+        kernel_now().millis().saturating_sub(modified) > SETTLED_MILLIS
+    }
+}
+
 /// The root folder of a repo.
 #[derive(Debug)]
 pub(crate) struct Root {
@@ -144,6 +163,45 @@ impl Root {
         }
     }
 
+    /// Looks at the folder at `relative` as it is now. `None` when there is none. Links in the middle are followed, as by
+    /// [`Root::version`].
+    pub(crate) fn folder_stamp(&self, relative: &str) -> Result<Option<FolderStamp>, DiskError> {
+        match statat(&self.folder.load().fd, relative, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                Ok(Some(FolderStamp {
+                    device: stat.st_dev,
+                    inode: stat.st_ino,
+                    modified: (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or_default()),
+                }))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if is_absence(error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Tells the names in the folder at `relative`, which is reached without links; none when there is no such folder. Waits for the
+    /// disk.
+    pub(crate) fn list_folder(&self, relative: &str, mut found: impl FnMut(&[u8])) -> Result<(), DiskError> {
+        let folder = match self.open_beneath(relative, OFlags::DIRECTORY, Disk::Wait) {
+            Ok(folder) => folder,
+            Err(DiskError::System(error)) if is_absence(error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let mut buffer = Vec::with_capacity(LIST_BYTES);
+        let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            found(entry?.file_name().to_bytes());
+        }
+        Ok(())
+    }
+
+    /// Identifies the folder that is served now: device and inode.
+    pub(crate) fn identity(&self) -> (u64, u64) {
+        let folder = self.folder.load();
+        (folder.device, folder.inode)
+    }
+
     /// Opens the regular file at `relative` (canonical, never a client's text) for reading. No component of the path
     /// may be a symbolic link. `None` when there is no such file.
     pub(crate) fn open_file(
@@ -151,7 +209,7 @@ impl Root {
         relative: &str,
         disk: Disk,
     ) -> Result<Option<(OwnedFd, Version)>, DiskError> {
-        let fd = match self.open_beneath(relative, disk) {
+        let fd = match self.open_beneath(relative, OFlags::empty(), disk) {
             Ok(fd) => fd,
             Err(DiskError::System(error)) if is_absence(error) => return Ok(None),
             Err(error) => return Err(error),
@@ -160,9 +218,9 @@ impl Root {
         Ok(version.map(|version| (fd, version)))
     }
 
-    fn open_beneath(&self, relative: &str, disk: Disk) -> Result<OwnedFd, DiskError> {
+    fn open_beneath(&self, relative: &str, more: OFlags, disk: Disk) -> Result<OwnedFd, DiskError> {
         // A pipe in the repo must not make the open wait for a writer.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | more;
         let folder = self.folder.load();
         if self.has_openat2.load(Ordering::Relaxed) {
             let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use flatpass_token::Verifier;
 use rustix::io::Errno;
 
@@ -13,6 +13,7 @@ use crate::disk::{Disk, DiskError, Root};
 use crate::file_cache::{FileCache, Freshness};
 use crate::listing::{Listing, Listings};
 use crate::moment::Moment;
+use crate::object_index::{Judgement, ObjectIndex};
 use crate::passage::{Passage, Permitted};
 use crate::policy::{Policy, Rules};
 use crate::refusal::{Refusal, Refusals, Words};
@@ -35,6 +36,8 @@ pub struct GateConfig {
     pub sign_in_url: String,
     /// What the `type` of problem documents (RFC 9457) begins with: `https://shop.example/problems/`.
     pub problem_url: String,
+    /// Which commits contain an object. Without it the policies that ask for that serve no dirtree, dirmeta and filez.
+    pub objects: Option<Arc<ObjectIndex>>,
 }
 
 /// Why a gate cannot be opened.
@@ -58,6 +61,7 @@ pub struct Gate {
     verifier: Arc<Verifier>,
     uses: Option<Arc<Uses>>,
     cache: Arc<FileCache>,
+    objects: Option<Arc<ObjectIndex>>,
     number: u64,
     words: Words,
     state: ArcSwap<State>,
@@ -69,6 +73,7 @@ pub struct Gate {
 struct State {
     rules: Rules,
     refusals: Refusals,
+    judgement: ArcSwapOption<Judgement>,
 }
 
 impl Gate {
@@ -94,6 +99,7 @@ impl Gate {
             root,
             verifier,
             uses: None,
+            objects: config.objects,
             number: cache.register(),
             cache,
             words,
@@ -133,6 +139,11 @@ impl Gate {
         &self.verifier
     }
 
+    /// Which commits contain an object.
+    pub(crate) const fn objects(&self) -> Option<&Arc<ObjectIndex>> {
+        self.objects.as_ref()
+    }
+
     /// Answers a request. It may wait for the disk, so it is for threads that may; connections use
     /// [`Gate::answer_cached`] first.
     pub fn answer(&self, request: &Request<'_>, now: Moment) -> Answer {
@@ -159,7 +170,8 @@ impl Gate {
 
     fn answer_with(&self, request: &Request<'_>, now: Moment, disk: Disk) -> Result<Answer, WouldWait> {
         let state = self.state.load();
-        let passage = Passage { gate: self, rules: &state.rules, request, now, disk };
+        let passage =
+            Passage { gate: self, rules: &state.rules, judgement: &state.judgement, request, now, disk };
         let answer = match passage.permit() {
             Ok(permitted) => serve(&permitted, request),
             Err(Refusal::WouldWait) => return Err(WouldWait),
@@ -194,6 +206,12 @@ impl Gate {
         })
     }
 
+    /// Whether there is a file at that canonical path. Waits for the disk.
+    pub(crate) fn has_file(&self, path: &str) -> Result<bool, Refusal> {
+        let found = self.root.open_file(path, Disk::Wait).map_err(|error| self.unreadable(path, &error))?;
+        Ok(found.is_some())
+    }
+
     /// Tells the operator, and refuses.
     pub(crate) fn unreadable(&self, path: &str, error: &DiskError) -> Refusal {
         if matches!(error, DiskError::System(Errno::MFILE | Errno::NFILE)) {
@@ -217,7 +235,7 @@ pub struct WouldWait;
 impl State {
     fn new(rules: Rules, words: &Words) -> Self {
         let refusals = Refusals::new(words.clone(), rules.policy() == Policy::Private);
-        Self { rules, refusals }
+        Self { rules, refusals, judgement: ArcSwapOption::empty() }
     }
 }
 

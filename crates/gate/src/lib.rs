@@ -20,6 +20,7 @@
 //!     public_url: repo.to_owned(),
 //!     sign_in_url: "https://shop.example/sign-in".to_owned(),
 //!     problem_url: "https://shop.example/problems/".to_owned(),
+//!     objects: None,
 //! };
 //! let gates = Gates::new(Arc::clone(&cache));
 //! gates.replace(vec![("/repo/apps".to_owned(), Arc::new(Gate::open(config, verifier, cache)?))]);
@@ -39,6 +40,7 @@ mod lane;
 mod listing;
 mod moment;
 mod mounts;
+mod object_index;
 mod passage;
 mod policy;
 mod refusal;
@@ -55,6 +57,7 @@ pub use lane::{Limits, Opaque, Peer, Transport, serve_connection};
 pub use listing::{IndexSigner, Listing};
 pub use moment::{Clock, Moment};
 pub use mounts::Gates;
+pub use object_index::{ObjectIndex, ObjectIndexConfig, ObjectIndexError, ObjectIndexState};
 pub use policy::{Policy, Rules, UnknownPolicy};
 pub use request::{Field, Headers, Method, Request};
 pub use unmounted::Unmounted;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use flatpass_ostree::{Checksum, DeltaFile, ObjectKind, RefPath, RepoPath};
 use flatpass_token::{RefName, Verb, VerifiedToken};
 
@@ -12,6 +13,7 @@ use crate::file_cache::Freshness;
 use crate::gate::Gate;
 use crate::listing::{Asking, Listed, Listings};
 use crate::moment::Moment;
+use crate::object_index::{Current, Judgement, Way};
 use crate::policy::{Policy, Rules, opens, shows};
 use crate::refusal::{Refusal, Scope};
 use crate::request::{Method, Request};
@@ -21,6 +23,8 @@ use crate::resource::{Caching, Resource};
 pub(crate) struct Passage<'a> {
     pub(crate) gate: &'a Gate,
     pub(crate) rules: &'a Rules,
+    /// What these rules make of the object index.
+    pub(crate) judgement: &'a ArcSwapOption<Judgement>,
     pub(crate) request: &'a Request<'a>,
     pub(crate) now: Moment,
     pub(crate) disk: Disk,
@@ -52,7 +56,7 @@ impl Passage<'_> {
     pub(crate) fn permit(&self) -> Result<Permitted, Refusal> {
         let visitor = match self.rules.policy() {
             Policy::Private => Some(self.verify()?),
-            Policy::Open | Policy::Refs => None,
+            Policy::Open | Policy::Refs | Policy::Objects => None,
         };
         let visitor = visitor.as_ref();
         self.gate.follow(self.now);
@@ -95,10 +99,10 @@ impl Passage<'_> {
                 let permission = self.permit_commit(checksum, &commit.relative_path(), visitor)?;
                 self.serve(Permission::gated_if(permission.gated), Freshness::Mutable)
             }
-            // Who does not know the commit cannot name them.
             RepoPath::Object {
-                kind: ObjectKind::DirTree | ObjectKind::DirMeta | ObjectKind::FileZ, ..
-            } => self.serve(Permission::gated_if(visitor.is_some()), Freshness::Object),
+                checksum,
+                kind: ObjectKind::DirTree | ObjectKind::DirMeta | ObjectKind::FileZ,
+            } => self.serve(self.permit_object(checksum, name, visitor)?, Freshness::Object),
             RepoPath::Delta { from, to, file: DeltaFile::Superblock } => {
                 self.serve(self.permit_delta(from.as_ref(), to, name, visitor)?, Freshness::Mutable)
             }
@@ -215,6 +219,71 @@ impl Passage<'_> {
         let commit = commit.map_err(|damage| self.damaged(news, path, damage, Refusal::DamagedCommit))?;
         let gated = self.permit_facts(commit, checksum, visitor)?;
         Ok(Permission { gated, decided_by: Some(file) })
+    }
+
+    /// A part of a commit, at `path`: the commits that contain it decide.
+    fn permit_object(
+        &self,
+        checksum: &Checksum,
+        path: &str,
+        visitor: Option<&VerifiedToken>,
+    ) -> Result<Permission, Refusal> {
+        if !self.rules.policy().checks_objects() {
+            // Who does not know the commit cannot name it.
+            return Ok(Permission::gated_if(false));
+        }
+        let index = self.gate.objects().ok_or(Refusal::NotIndexed)?;
+        let mut has_waited = false;
+        loop {
+            let current = index.current();
+            if let Some(current) = &*current
+                && let Some(set) = current.find(checksum)
+            {
+                let judgement = self.judge(current)?;
+                let open = judgement.is_open(set);
+                let gated = match visitor {
+                    None if open => false,
+                    None if current.opens(&self.verify()?, set, Way::Download) => true,
+                    Some(token) if current.opens(token, set, Way::DownloadOrList(&judgement)) => true,
+                    None | Some(_) => return Err(Refusal::OutOfScope(Scope::Download)),
+                };
+                return Ok(Permission::gated_if(gated));
+            }
+            if self.disk == Disk::Cached {
+                return Err(Refusal::WouldWait);
+            }
+            // No commit had it at the last look. One that came since, or is still being walked, may have it.
+            if current.is_some() && (has_waited || !self.gate.has_file(path)?) {
+                return Err(absent(visitor));
+            }
+            drop(current);
+            if has_waited || !index.wait_for_look() {
+                return Err(Refusal::NotIndexed);
+            }
+            has_waited = true;
+        }
+    }
+
+    /// What of the object index is open to everybody.
+    fn judge(&self, current: &Current) -> Result<Arc<Judgement>, Refusal> {
+        let known = self.judgement.load();
+        if let Some(known) = &*known
+            && known.is_fresh(current, self.now)
+        {
+            return Ok(Arc::clone(known));
+        }
+        let default = self.default_token_type()?;
+        if let Some(known) = &*known
+            && known.holds(current, default, self.now)
+        {
+            return Ok(Arc::clone(known));
+        }
+        if self.disk == Disk::Cached && current.is_large() {
+            return Err(Refusal::WouldWait);
+        }
+        let judgement = Arc::new(Judgement::of(current, self.rules, default, self.now));
+        self.judgement.store(Some(Arc::clone(&judgement)));
+        Ok(judgement)
     }
 
     /// A file of a static delta: the commit that it leads to decides, and its superblock, at `path`, has a copy of that.

@@ -18,23 +18,31 @@ pub enum Policy {
     /// Commits and static deltas whose token type says so, or whose app is guarded.
     #[default]
     Refs,
-    /// Everything, the list of refs included.
+    /// As `Refs`, and every object: it is served only if some commit that contains it is open, or covered by the token.
+    Objects,
+    /// Everything, the list of refs included; every object is checked as under `Objects`.
     Private,
 }
 
 /// The text is no policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no policy: use open, refs or private")]
+#[error("{0:?} is no policy: use open, refs, objects or private")]
 pub struct UnknownPolicy(String);
 
 impl Policy {
-    /// The policy's name: `open`, `refs` or `private`.
+    /// The policy's name: `open`, `refs`, `objects` or `private`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Policy::Open => "open",
             Policy::Refs => "refs",
+            Policy::Objects => "objects",
             Policy::Private => "private",
         }
+    }
+
+    /// Whether who gets an object depends on the commits that contain it, so that an index of them is needed.
+    pub const fn checks_objects(self) -> bool {
+        matches!(self, Policy::Objects | Policy::Private)
     }
 }
 
@@ -48,7 +56,7 @@ impl FromStr for Policy {
     type Err = UnknownPolicy;
 
     fn from_str(text: &str) -> Result<Self, UnknownPolicy> {
-        [Policy::Open, Policy::Refs, Policy::Private]
+        [Policy::Open, Policy::Refs, Policy::Objects, Policy::Private]
             .into_iter()
             .find(|policy| policy.as_str() == text)
             .ok_or_else(|| UnknownPolicy(text.to_owned()))
@@ -113,8 +121,18 @@ impl Rules {
     /// Whether a commit is open to everybody who may see the repo at all. A commit that says no token type has `default`; when
     /// that is not known either, it is not open.
     pub(crate) fn is_open(&self, commit: &CommitFacts, default: Option<i32>) -> bool {
-        !commit.refs.iter().any(|name| self.guards(name))
-            && commit.token_type.or(default).is_some_and(|token_type| self.is_open_type(token_type))
+        self.is_open_for(&commit.refs, commit.token_type, default)
+    }
+
+    /// As [`Rules::is_open`], of all commits with these refs and that token type.
+    pub(crate) fn is_open_for(
+        &self,
+        refs: &[RefName],
+        token_type: Option<i32>,
+        default: Option<i32>,
+    ) -> bool {
+        !refs.iter().any(|name| self.guards(name))
+            && token_type.or(default).is_some_and(|token_type| self.is_open_type(token_type))
     }
 }
 

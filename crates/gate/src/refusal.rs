@@ -25,6 +25,8 @@ pub(crate) enum Refusal {
     DamagedCommit,
     /// The disk does not give the file.
     Unreadable,
+    /// Nobody knows yet which commits contain the object.
+    NotIndexed,
 }
 
 /// What the token would have to allow.
@@ -109,7 +111,8 @@ pub(crate) fn answer(words: &Words, private: bool, refusal: Refusal) -> Answer {
     let mut head = HeadWriter::new(saying.status)
         .field("Cache-Control", if secret { "private, no-store" } else { "no-cache" })
         .optional("Vary", secret.then_some("Authorization"))
-        .optional("Allow", (refusal == Refusal::Method).then_some("GET, HEAD"));
+        .optional("Allow", (refusal == Refusal::Method).then_some("GET, HEAD"))
+        .optional("Retry-After", (refusal == Refusal::NotIndexed).then_some("1"));
     if let Some(error) = &saying.challenge {
         let realm = quotable(&words.realm);
         let mut challenge = format!("Bearer realm=\"{realm}\"");
@@ -193,6 +196,12 @@ fn say(words: &Words, refusal: Refusal) -> Saying {
             "The commit is damaged",
             "This commit cannot be read, so nobody can say who may have it. Whoever runs the repository should check it with \
              `ostree fsck`.",
+        ),
+        Refusal::NotIndexed => plain(
+            503,
+            "not-indexed",
+            "The repository is being read",
+            "Which app this file belongs to is not known yet, because the repository is being read. Try again in a moment.",
         ),
         // The first is answered elsewhere, once the disk was waited for.
         Refusal::WouldWait | Refusal::Unreadable => plain(

@@ -23,13 +23,16 @@ pub struct Use {
     pub address: IpAddr,
 }
 
+/// By access token: when, and from where.
+type Noted = HashMap<Box<str>, (UnixTime, IpAddr)>;
+
 /// The last use of each access token since it was asked. A note costs a look into a table in memory, and an allocation only
 /// for the first use after each [`Uses::take`]. There are never more notes than access tokens.
 #[derive(Debug)]
 pub struct Uses {
     trusted_proxies: Vec<IpAddr>,
     hasher: RandomState,
-    shards: [Mutex<HashMap<Box<str>, (UnixTime, IpAddr)>>; SHARDS],
+    shards: [Mutex<Noted>; SHARDS],
 }
 
 impl Uses {

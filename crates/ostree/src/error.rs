@@ -36,6 +36,12 @@ pub enum ReadError {
         /// Which checksum.
         field: &'static str,
     },
+    /// A name that no entry of a directory can have: empty, `.`, `..`, or with a slash in it.
+    #[error("{name:?} is not a file name")]
+    BadFileName {
+        /// What is there.
+        name: String,
+    },
     /// A name of a delta in an index is not `HEX` or `HEX-HEX`.
     #[error("{name:?} does not name a static delta")]
     BadDeltaName {

@@ -1,5 +1,5 @@
 //! OSTree archive repositories, read: what a request path means, which refs a commit belongs to and what token it needs,
-//! what a static delta leads to, what a summary lists.
+//! what a static delta leads to, what a summary lists, which objects a commit is made of.
 //!
 //! Nothing here asks the network or keeps state, and no bytes, however damaged, make it panic. [`repo`] reads files, for
 //! tools; everything else takes bytes.
@@ -18,8 +18,10 @@ mod checksum;
 mod commit;
 mod compression;
 mod delta_index;
+mod dirtree;
 mod error;
 mod filter;
+pub mod graph;
 mod path;
 pub mod repo;
 mod signatures;
@@ -32,6 +34,7 @@ pub use checksum::{Checksum, ChecksumError, DELTA_BASE64_LENGTH, HEX_LENGTH};
 pub use commit::Commit;
 pub use compression::{gunzip, gzip};
 pub use delta_index::{DeltaIndex, DeltaName};
+pub use dirtree::{DirTree, DirectoryEntry, FileEntry};
 pub use error::ReadError;
 pub use filter::{AppList, AppListError, AppListSource, Fate, IndexSource, SummarySource, signature_file};
 pub use path::{DeltaFile, MAX_PATH_LENGTH, ObjectKind, RefPath, RepoPath};

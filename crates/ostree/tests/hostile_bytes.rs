@@ -8,8 +8,8 @@ use std::process::Command;
 
 use flatpass_ostree::repo::{KeyFile, Repo};
 use flatpass_ostree::{
-    Checksum, Commit, DeltaIndex, DeltaSuperblock, ReadError, RepoPath, Signatures, Summary, SummaryIndex,
-    is_normal,
+    Checksum, Commit, DeltaIndex, DeltaSuperblock, DirTree, ReadError, RepoPath, Signatures, Summary,
+    SummaryIndex, is_normal,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -18,6 +18,7 @@ use shop::{PAID, Shop, files};
 
 const COMMIT: &str = "(a{sv}aya(say)sstayay)";
 const SUPERBLOCK: &str = "(a{sv}tayay(a{sv}aya(say)sstayay)aya(uayttay)a(yaytt))";
+const DIRTREE: &str = "(a(say)a(sayay))";
 const SUMMARY: &str = "(a(s(taya{sv}))a{sv})";
 const SUMMARY_INDEX: &str = "(a{s(ayaaya{sv})}a{sv})";
 
@@ -26,6 +27,7 @@ fn read_all(bytes: &[u8]) {
     let _ = Commit::parse(bytes);
     let _ = DeltaSuperblock::parse(bytes);
     let _ = DeltaIndex::parse(bytes);
+    let _ = DirTree::parse(bytes);
     let _ = Summary::parse(bytes);
     let _ = SummaryIndex::parse(bytes);
     let _ = Signatures::parse(bytes);
@@ -42,6 +44,9 @@ fn samples(shop: &Shop) -> Vec<(&'static str, Vec<u8>)> {
     let commit = format!("objects/{}/{}.commit", &commit[..2], &commit.trim()[2..]);
     let superblock =
         files(&shop.repo()).into_iter().find(|file| file.contains('-') && file.ends_with("superblock"));
+    let root = shop.ostree(&["ls", "--checksum", "--dironly", PAID]);
+    let root = root.split_whitespace().nth(4).unwrap();
+    let root = format!("objects/{}/{}.dirtree", &root[..2], &root[2..]);
     let delta_index = files(&shop.repo()).into_iter().find(|file| file.ends_with(".index"));
     let index = repo.summary_index().unwrap().unwrap();
     let part = RepoPath::SubSummary(index.subsummaries["x86_64"].checksum).relative_path();
@@ -53,6 +58,7 @@ fn samples(shop: &Shop) -> Vec<(&'static str, Vec<u8>)> {
         (SUMMARY, shop.read("summary")),
         (SUMMARY, unpack.stdout),
         (SUMMARY_INDEX, shop.read("summary.idx")),
+        (DIRTREE, shop.read(root)),
         ("a{sv}", shop.read("summary.sig")),
     ]
 }
@@ -140,6 +146,9 @@ fn a_file_cut_off_anywhere_is_refused_and_never_reads_as_one_without_a_token_typ
                     SummaryIndex::parse(cut),
                     Err(ReadError::NotNormal { type_string: SUMMARY_INDEX })
                 ),
+                DIRTREE => {
+                    assert_eq!(DirTree::parse(cut), Err(ReadError::NotNormal { type_string: DIRTREE }));
+                }
                 // No bytes are a dictionary without entries.
                 _ => assert_eq!(DeltaIndex::parse(cut).is_ok(), length == 0),
             }

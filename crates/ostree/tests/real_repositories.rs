@@ -2,11 +2,12 @@
 
 mod shop;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use flatpass_ostree::graph::{Gap, Unread, Walk};
 use flatpass_ostree::repo::{Mode, Repo, RepoError};
-use flatpass_ostree::{Checksum, DeltaName, DeltaSuperblock, ReadError, RepoPath, Summary};
+use flatpass_ostree::{Checksum, DeltaName, DeltaSuperblock, DirTree, ReadError, RepoPath, Summary};
 use shop::{GIFT, PAID, Shop, files};
 
 const FREE: &str = "app/org.test.Free/x86_64/stable";
@@ -25,6 +26,7 @@ fn a_shops_repository_reads_as_ostree_and_flatpak_show_it() {
     summaries(&shop, &repo);
     deltas(&shop, &repo);
     every_file_a_client_may_ask_for_has_a_path_and_comes_back(&shop);
+    the_object_graph(&shop, &repo);
     damage_is_noticed(&shop, &repo);
 }
 
@@ -213,6 +215,65 @@ fn every_file_a_client_may_ask_for_has_a_path_and_comes_back(shop: &Shop) {
     {
         assert!(known.iter().any(|file| file.starts_with(kind)), "{kind}");
     }
+}
+
+/// What `ostree ls -R` lists of a commit is what the walk finds, each directory read once.
+fn the_object_graph(shop: &Shop, repo: &Repo) {
+    let read = |tree: &Checksum| {
+        fs::read(shop.repo().join(object_path(tree, "dirtree"))).map_err(|_| Unread::<()>::Absent)
+    };
+    let mut both = Walk::new();
+    let mut reads = Vec::new();
+    for name in [FREE, PAID, ARM, LOCALE, GIFT] {
+        let commit = repo.refs().unwrap().into_iter().find(|entry| entry.name == name).unwrap().checksum;
+        let commit = repo.commit(&commit).unwrap().unwrap();
+        let mut found = BTreeSet::new();
+        let gaps = Walk::new().commit(&commit, read, |kind, checksum| {
+            found.insert((kind.extension(), checksum.to_hex()));
+        });
+        assert_eq!(gaps, Ok(vec![]), "{name}");
+        let listed = shop.ostree(&["ls", "--recursive", "--checksum", name]);
+        let mut expected = BTreeSet::new();
+        for line in listed.lines() {
+            let words: Vec<_> = line.split_whitespace().collect();
+            if line.starts_with('d') {
+                expected.insert(("dirtree", words[4].to_owned()));
+                expected.insert(("dirmeta", words[5].to_owned()));
+            } else {
+                expected.insert(("filez", words[4].to_owned()));
+            }
+        }
+        assert_eq!(found, expected, "{name}: {listed}");
+        both.commit(
+            &commit,
+            |tree| {
+                reads.push(*tree);
+                read(tree)
+            },
+            |_, _| (),
+        )
+        .unwrap();
+    }
+    let distinct: BTreeSet<_> = reads.iter().collect();
+    assert!(distinct.len() == reads.len() && reads.len() > 5, "{reads:?}");
+
+    // A directory that is missing or is not what its name says is a gap; the rest is found.
+    let commit = repo.commit(&repo.refs().unwrap()[0].checksum).unwrap().unwrap();
+    let root = DirTree::parse(&read(&commit.root_tree).unwrap()).unwrap();
+    let [gone, swapped] = [0, 1].map(|index| root.directories[index].tree);
+    let damaged = |tree: &Checksum| match tree {
+        tree if *tree == gone => Err(Unread::Absent),
+        tree if *tree == swapped => read(&commit.root_tree),
+        other => read(other),
+    };
+    let mut found = Vec::new();
+    let gaps = Walk::new().commit(&commit, damaged, |_, checksum| found.push(checksum)).unwrap();
+    let cause = ReadError::Mismatch { expected: swapped, found: commit.root_tree };
+    assert_eq!(gaps, [Gap::Damaged { tree: swapped, cause }, Gap::Missing(gone)]);
+    assert!(found.contains(&commit.root_tree) && !found.contains(&gone) && !found.contains(&swapped));
+    // One that cannot be read now is no gap: nobody may take the rest for all.
+    let failing = |_: &Checksum| Err(Unread::Failed("the disk"));
+    assert_eq!(Walk::new().commit(&commit, failing, |_, _| ()), Err("the disk"));
 }
 
 fn damage_is_noticed(shop: &Shop, repo: &Repo) {

@@ -11,6 +11,9 @@ use flatpass_token::Secret;
 use serde::Deserialize;
 use url::{Host, Url};
 
+pub use crate::mail::Mail;
+use crate::mail::MailSection;
+
 /// The environment variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "FLATPASS_CONFIG";
 
@@ -25,6 +28,8 @@ pub struct Config {
     pub database: String,
     /// The file with the key that seals secrets in the database.
     pub secret_key: PathBuf,
+    /// The folder for what can be made anew, such as the indexes of repos' objects.
+    pub state: PathBuf,
     /// What the shop calls itself on its pages.
     pub name: String,
     /// Certificate and key when this server ends TLS itself.
@@ -37,6 +42,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who takes the money.
     pub payment: Payment,
+    /// Who takes the mail; without it addresses are proved by the operator's word alone.
+    pub mail: Option<Mail>,
 }
 
 /// `[tls]`: PEM files.
@@ -152,6 +159,7 @@ struct File {
     listen: Option<String>,
     database: Option<String>,
     secret_key: Option<PathBuf>,
+    state: Option<PathBuf>,
     name: Option<String>,
     /// Passwords in clear over a network are a decision, not an accident.
     #[serde(default)]
@@ -165,6 +173,7 @@ struct File {
     limits: Limits,
     #[serde(default)]
     payment: Payment,
+    mail: Option<MailSection>,
 }
 
 /// What is wrong with a configuration. Each message names the key and the next step.
@@ -203,7 +212,11 @@ pub enum ConfigError {
     },
 }
 
-fn value(key: impl Into<String>, problem: impl Into<String>, next: impl Into<String>) -> ConfigError {
+pub(crate) fn value(
+    key: impl Into<String>,
+    problem: impl Into<String>,
+    next: impl Into<String>,
+) -> ConfigError {
     ConfigError::Value { key: key.into(), problem: problem.into(), next: next.into() }
 }
 
@@ -291,6 +304,11 @@ impl Config {
             picked(&overrides.database, "FLATPASS_DATABASE", file.database, "database");
         let database = database.unwrap_or_else(|| "sqlite:flatpass.db".to_owned());
         let database = absolute_database(&database_key, &database, folder)?;
+        let state = match file.state {
+            Some(state) => folder.join(state),
+            // `absolute_database` has seen to it that there is a file in a folder.
+            None => Path::new(database.trim_start_matches("sqlite:")).with_file_name("state"),
+        };
         let secret_key = folder.join(file.secret_key.unwrap_or_else(|| PathBuf::from("secret.key")));
         let name = file.name.unwrap_or_else(|| "Flatpass".to_owned());
         if name.trim().is_empty() || name.chars().count() > 80 || name.chars().any(char::is_control) {
@@ -315,12 +333,14 @@ impl Config {
             listen,
             database,
             secret_key,
+            state,
             name,
             tls,
             tokens: file.tokens,
             gate: file.gate,
             limits: file.limits,
             payment: file.payment,
+            mail: file.mail.map(|mail| mail.check(folder)).transpose()?,
         })
     }
 

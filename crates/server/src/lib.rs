@@ -5,6 +5,7 @@
 mod api;
 mod app;
 pub mod config;
+mod mail;
 mod membership;
 mod oauth;
 pub mod openpgp;

@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use flatpass_gate::{FileCache, Gate, GateConfig, IndexSigner, Listing, Policy, Rules, Uses};
+use flatpass_gate::{
+    FileCache, Gate, GateConfig, IndexSigner, Listing, ObjectIndex, ObjectIndexConfig, Policy, Rules, Uses,
+};
 use flatpass_ostree::{Checksum, Summary, SummaryRef};
 use flatpass_store::{Entitlement, KeyPhase, Repo, RepoListing, RepoPolicy, Store, StoreError, StoredOffer};
 use flatpass_token::{AccessTable, KeySet, RefKind, RefName, SigningKey, UnixTime, Verifier, VerifierConfig};
@@ -122,6 +124,8 @@ pub(crate) struct RepoView {
     pub(crate) verifier: Arc<Verifier>,
     /// Of the apps that are in the repo or offered.
     owners: Owners,
+    /// Which commits contain an object, under the policies that ask for it.
+    pub(crate) objects: Option<Arc<ObjectIndex>>,
     /// Of the apps that are offered: what the gate guards.
     offered: Owners,
 }
@@ -133,10 +137,11 @@ impl RepoView {
         offers: BTreeMap<String, StoredOffer>,
         refs: Arc<Refs>,
         verifier: Arc<Verifier>,
+        objects: Option<Arc<ObjectIndex>>,
     ) -> Self {
         let owners = Owners::new(refs.app_ids.iter().chain(offers.keys()).cloned());
         let offered = Owners::new(offers.keys().cloned());
-        Self { repo, url, offers, refs, verifier, owners, offered }
+        Self { repo, url, offers, refs, verifier, owners, objects, offered }
     }
 
     /// The app whose rights open the ref: for an app itself, for an extension the app that it extends, for any other runtime
@@ -206,6 +211,8 @@ pub(crate) enum SnapshotError {
     Key(String),
 }
 
+/// How long a request may wait for the index of objects to see a commit that was just published.
+const OBJECT_PATIENCE: Duration = Duration::from_secs(3);
 /// At least this often everything is read anew, because entitlements end with time alone.
 const AT_LEAST_EVERY: i64 = 30;
 
@@ -308,11 +315,13 @@ impl Snapshot {
                 }
             };
             let prefix = format!("/repo/{}", repo.name);
-            let settings = gate_config(config, &repo, &offers);
             let listing = store.repo_listing(&repo.name).await?;
             let listed_so = before.and_then(|before| before.listings.get(&repo.name)) == Some(&listing);
+            let objects = object_index(config, &repo, old.and_then(|old| old.objects.as_ref()));
+            let settings = gate_config(config, &repo, &offers, objects.clone());
             let kept = old
                 .filter(|old| listed_so && old.repo == repo && old.offers.keys().eq(offers.keys()))
+                .filter(|old| old.objects.is_some() == objects.is_some())
                 .and_then(|_| before?.gates.iter().find(|(mounted, _)| *mounted == prefix));
             match kept {
                 Some(gate) => gates.push(gate.clone()),
@@ -328,7 +337,7 @@ impl Snapshot {
             }
             let name = repo.name.clone();
             listings.insert(name.clone(), listing);
-            repos.insert(name, Arc::new(RepoView::new(repo, url, offers, refs, verifier)));
+            repos.insert(name, Arc::new(RepoView::new(repo, url, offers, refs, verifier, objects)));
         }
         Ok(Self { repos, signing_key, jwks, gates, listings, unmounted, good_until })
     }
@@ -356,21 +365,52 @@ fn gate_listing(repo: &str, listing: Option<&RepoListing>) -> Listing {
     Listing::PerPerson { signer }
 }
 
-fn gate_config(config: &Config, repo: &Repo, offers: &BTreeMap<String, StoredOffer>) -> GateConfig {
-    let policy = match repo.policy {
+/// The index of the repo's objects, if its policy asks for one. It goes on from snapshot to snapshot.
+fn object_index(config: &Config, repo: &Repo, old: Option<&Arc<ObjectIndex>>) -> Option<Arc<ObjectIndex>> {
+    if !policy(repo.policy).checks_objects() {
+        return None;
+    }
+    if let Some(old) = old.filter(|old| old.config().root == repo.path) {
+        return Some(Arc::clone(old));
+    }
+    let settings = ObjectIndexConfig {
+        name: repo.name.clone(),
+        root: repo.path.clone(),
+        file: config.state.join(format!("{}.objects", repo.name)),
+        patience: OBJECT_PATIENCE,
+    };
+    let index = ObjectIndex::open(settings).and_then(|index| index.follow().map(|()| index));
+    index
+        .inspect_err(|error| {
+            tracing::error!(repo = repo.name, %error, "the repo's objects are not served without an index");
+        })
+        .ok()
+}
+
+const fn policy(policy: RepoPolicy) -> Policy {
+    match policy {
         RepoPolicy::Open => Policy::Open,
         RepoPolicy::Refs => Policy::Refs,
-        // Until the gate has a policy of its own for it: refuse more, not less.
-        RepoPolicy::Objects | RepoPolicy::Private => Policy::Private,
-    };
+        RepoPolicy::Objects => Policy::Objects,
+        RepoPolicy::Private => Policy::Private,
+    }
+}
+
+fn gate_config(
+    config: &Config,
+    repo: &Repo,
+    offers: &BTreeMap<String, StoredOffer>,
+    objects: Option<Arc<ObjectIndex>>,
+) -> GateConfig {
     GateConfig {
         name: repo.name.clone(),
         root: repo.path.clone(),
-        rules: Rules::new(policy)
+        rules: Rules::new(policy(repo.policy))
             .with_open_token_types(open_token_types(repo))
             .with_guarded_ids(offers.keys().cloned()),
         public_url: config.repo_url(&repo.name),
         sign_in_url: config.at("sign-in"),
         problem_url: config.at("problems/"),
+        objects,
     }
 }

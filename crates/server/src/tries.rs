@@ -18,6 +18,9 @@ use crate::config::Limits;
 /// An account may be tried as often as so many networks together may try: one that guesses locks nobody out of their account.
 const NETWORKS: u32 = 10;
 
+/// Mails in a minute that one account, and one address, may let us send: a mailbox must not be flooded through us.
+const MAILS: u32 = 3;
+
 /// 65 536 buckets of some 50 bytes for each kind of limit.
 type Bucket = u16;
 
@@ -29,6 +32,7 @@ pub(crate) struct Tries {
     by_account: DefaultKeyedRateLimiter<Bucket>,
     tokens_by_address: DefaultKeyedRateLimiter<Bucket>,
     codes: DefaultKeyedRateLimiter<Bucket>,
+    mails: DefaultKeyedRateLimiter<Bucket>,
 }
 
 impl Tries {
@@ -43,6 +47,7 @@ impl Tries {
             by_account: keyed(limits.sign_in_per_minute.saturating_mul(NETWORKS)),
             tokens_by_address: keyed(limits.token_per_minute),
             codes: keyed(limits.sign_in_per_minute),
+            mails: keyed(MAILS),
         }
     }
 
@@ -63,6 +68,24 @@ impl Tries {
     pub(crate) fn device_code(&self, address: IpAddr, account: &AccountId) -> Result<(), u64> {
         check(&self.codes, self.bucket(network(address)))?;
         check(&self.codes, self.bucket(account.as_str()))
+    }
+
+    /// Counts one look at the secret in a link (an invitation, a proof of an address), by that account.
+    ///
+    /// # Errors
+    /// So many seconds must be waited.
+    pub(crate) fn link(&self, address: IpAddr, account: &AccountId) -> Result<(), u64> {
+        check(&self.codes, self.bucket(("link", network(address))))?;
+        check(&self.codes, self.bucket(("link", account.as_str())))
+    }
+
+    /// Counts one mail that we send because that account asked for it.
+    ///
+    /// # Errors
+    /// So many seconds must be waited.
+    pub(crate) fn mail(&self, address: IpAddr, account: &AccountId) -> Result<(), u64> {
+        check(&self.mails, self.bucket(network(address)))?;
+        check(&self.mails, self.bucket(account.as_str()))
     }
 
     /// Counts one call of the token endpoint.

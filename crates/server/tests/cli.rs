@@ -547,11 +547,13 @@ fn a_running_server_takes_up_what_commands_change_and_ends_on_sigterm() {
         start.elapsed()
     };
     until("it answers", &|| get(port, "/", None).is_some());
-    assert_eq!(get(port, "/repo/apps/summary", None), Some(404));
+    // A repo that is not there answers as a private one does.
+    assert_eq!(get(port, "/repo/apps/summary", None), Some(401));
 
-    shop.run(&["repo", "add", "apps", repository.path(), "--policy", "private"]).ok();
-    let took = until("the repo is there", &|| get(port, "/repo/apps/summary", None) == Some(401));
+    shop.run(&["repo", "add", "open", repository.path(), "--policy", "open"]).ok();
+    let took = until("the repo is there", &|| get(port, "/repo/open/summary", None) == Some(200));
     assert!(took < Duration::from_secs(2), "{took:?}");
+    shop.run(&["repo", "add", "apps", repository.path(), "--policy", "private"]).ok();
     shop.run_with(&["account", "add", "ann@example.org"], "correct horse battery\n").ok();
     let made = shop.run(&["--json", "access-token", "add", "ann@example.org", "apps", "--name", "x"]).json();
     let basic = cli_scene::base64(&format!("device:{}", made["secret"].as_str().unwrap()));
@@ -563,4 +565,128 @@ fn a_running_server_takes_up_what_commands_change_and_ends_on_sigterm() {
     let second = shop.run(&["serve"]);
     assert!(second.code == 1 && second.stderr.contains("cannot listen"), "{}", second.stderr);
     assert_eq!(server.terminate(), Some(0));
+}
+
+#[test]
+fn groups_plans_and_rights_are_given_listed_and_taken_by_commands() {
+    let shop = Shop::new();
+    let repository = Repository::new();
+    shop.run(&["repo", "add", "apps", repository.path(), "--policy", "private"]).ok();
+    for email in ["ann@acme.example", "bob@acme.example"] {
+        shop.run_with(&["account", "add", email], "correct horse battery\n").ok();
+    }
+    let made = shop.run(&["--json", "group", "add", "acme", "--title", "Acme GmbH"]).json();
+    assert_eq!((&made["name"], &made["title"]), (&json!("acme"), &json!("Acme GmbH")));
+    assert_eq!(shop.run(&["group", "add", "acme"]).code, 1);
+    let unknown = shop.run(&["group", "members", "none"]);
+    assert!(unknown.code == 1 && unknown.stderr.contains("flatpass group list"), "{}", unknown.stderr);
+
+    shop.run(&["group", "add-member", "acme", "ann@acme.example", "--role", "owner"]).ok();
+    let twice = shop.run(&["group", "add-member", "acme", "ann@acme.example"]);
+    assert!(twice.code == 1 && twice.stderr.contains("flatpass group role acme"), "{}", twice.stderr);
+    let domain = shop.run(&["group", "domain", "acme", "Acme.Example"]).ok();
+    assert!(
+        domain.stdout.contains("0 joined now") && domain.stdout.contains("flatpass account verify"),
+        "{}",
+        domain.stdout
+    );
+    let verified = shop.run(&["--json", "account", "verify", "bob@acme.example"]).json();
+    assert_eq!(verified["joined"][0]["name"], "acme");
+    let members = shop.run(&["--json", "group", "members", "acme"]).json();
+    let seen: Vec<_> =
+        members.as_array().unwrap().iter().map(|one| (&one["email"], &one["role"], &one["how"])).collect();
+    assert_eq!(
+        seen,
+        [
+            (&json!("ann@acme.example"), &json!("owner"), &json!("hand")),
+            (&json!("bob@acme.example"), &json!("member"), &json!("domain"))
+        ]
+    );
+    shop.run(&["group", "role", "acme", "bob@acme.example", "manager"]).ok();
+    assert_eq!(shop.run(&["group", "role", "acme", "bob@acme.example", "king"]).code, 2);
+    assert_eq!(shop.run(&["--json", "group", "domain", "acme"]).json(), json!(["acme.example"]));
+    shop.run(&["group", "domain", "acme", "acme.example", "--remove"]).ok();
+    assert_eq!(shop.run(&["group", "domain", "acme", "acme.example", "--remove"]).code, 1);
+
+    let invited =
+        shop.run(&["--json", "group", "invite", "acme", "--uses", "3", "--until", "2099-12-31"]).json();
+    let link = invited["link"].as_str().unwrap();
+    assert!(link.starts_with("https://shop.example/join/fpi_"), "{link}");
+    let listed = shop.run(&["--json", "group", "invitations", "acme"]);
+    assert_eq!(listed.json()[0]["max_uses"], 3);
+    assert!(!listed.stdout.contains("fpi_"), "shown once");
+    let id = invited["invitation"]["id"].as_str().unwrap();
+    shop.run(&["group", "revoke-invitation", "acme", id]).ok();
+    assert_eq!(shop.run(&["group", "revoke-invitation", "acme", id]).code, 1);
+
+    shop.run(&["plan", "add", "pro"]).ok();
+    let empty = shop.run(&["grant", "--group", "acme", "--plan", "pro", "--until", "2099-12-31"]).ok();
+    assert!(empty.stdout.contains("holds nothing yet"), "{}", empty.stdout);
+    shop.run(&["plan", "include", "pro", "apps", "org.test.*", "--branch", "stable"]).ok();
+    let plans = shop.run(&["--json", "plan", "list"]).json();
+    assert_eq!(plans[0]["items"][0]["app"], "org.test.*");
+    let given = shop
+        .run(&[
+            "--json",
+            "grant",
+            "--group",
+            "acme",
+            "apps",
+            "org.test.Paid",
+            "--verbs",
+            "list,download",
+            "--from",
+            "2098-01-01",
+            "--upgrades-until",
+            "2098-12-31",
+        ])
+        .json();
+    assert_eq!(
+        (&given["verbs"], &given["starts_at"]),
+        (&json!(["list", "download"]), &json!(4_039_372_800i64))
+    );
+    assert!(given["group_id"].as_str().unwrap().starts_with("grp_") && given["upgrades_until"].is_number());
+    for (wrong, code) in [
+        (&["grant", "--group", "acme", "ann@acme.example", "apps", "org.test.Paid"][..], 2),
+        (&["grant", "--group", "acme"], 2),
+        (&["grant", "ann@acme.example", "--plan", "pro", "apps", "org.test.Paid"], 2),
+        (&["grant", "ann@acme.example", "apps", "org.test.Paid", "--verbs", "fly"], 2),
+        (&["grant", "ann@acme.example", "apps", "org.test.Paid", "--branch", "a b"], 1),
+        (
+            &[
+                "grant",
+                "ann@acme.example",
+                "apps",
+                "org.test.Paid",
+                "--from",
+                "2099-01-01",
+                "--until",
+                "2098-01-01",
+            ],
+            1,
+        ),
+        (&["grant", "ann@acme.example", "--plan", "none"], 1),
+        (&["grant", "--group", "none", "--plan", "pro"], 1),
+    ] {
+        let done = shop.run(wrong);
+        assert_eq!(done.code, code, "{wrong:?}: {}{}", done.stdout, done.stderr);
+    }
+    shop.run(&["grant", "ann@acme.example", "apps", "org.test.Paid", "--branch", "beta"]).ok();
+    let inexact = shop.run(&["revoke", "ann@acme.example", "apps", "org.test.Paid"]);
+    assert!(inexact.code == 1 && inexact.stderr.contains("--branch beta"), "{}", inexact.stderr);
+    let revoked = shop.run(&["revoke", "ann@acme.example", "apps", "org.test.Paid", "--branch", "beta"]).ok();
+    assert!(
+        revoked.stdout.contains("org.test.* through the group acme covers it still"),
+        "{}",
+        revoked.stdout
+    );
+    shop.run(&["revoke", "--group", "acme", "--plan", "pro"]).ok();
+    shop.run(&["plan", "exclude", "pro", "apps", "org.test.*", "--branch", "stable"]).ok();
+    assert_eq!(shop.run(&["plan", "exclude", "pro", "apps", "org.test.*"]).code, 1);
+    shop.run(&["plan", "remove", "pro"]).ok();
+    let out = shop.run(&["group", "remove-member", "acme", "ann@acme.example"]).ok();
+    assert!(out.stdout.contains("no owner now"), "{}", out.stdout);
+    assert_eq!(shop.run(&["group", "remove-member", "acme", "ann@acme.example"]).code, 1);
+    shop.run(&["group", "remove", "acme"]).ok();
+    assert_eq!(shop.run(&["--json", "group", "list"]).json(), json!([]));
 }

@@ -103,6 +103,17 @@ pub struct CommitMade<'a> {
     pub at: UnixTime,
 }
 
+/// Which commits of a ref a question is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asked<'a> {
+    /// All that there may ever be.
+    Every,
+    /// This one.
+    One(CommitMade<'a>),
+    /// Any will do.
+    Some,
+}
+
 impl Grant {
     /// These verbs on these ids (each exactly), for every branch and arch.
     #[must_use]
@@ -136,12 +147,16 @@ impl Grant {
     /// made, is for the caller to know.
     #[must_use]
     pub fn covers_commit(&self, verb: Verb, target: &RefName, commit: CommitMade<'_>) -> bool {
-        self.admits(Some(commit)) && self.covers_ref(verb, target)
+        self.admits(Asked::One(commit)) && self.covers_ref(verb, target)
     }
 
-    /// Whether its limits leave that commit, or with `None` every commit.
-    pub(crate) fn admits(&self, commit: Option<CommitMade<'_>>) -> bool {
-        let Some(commit) = commit else { return self.covers_every_commit() };
+    /// Whether its limits leave what is asked for.
+    pub(crate) fn admits(&self, asked: Asked<'_>) -> bool {
+        let commit = match asked {
+            Asked::Every => return self.covers_every_commit(),
+            Asked::Some => return self.commits.as_ref().is_none_or(|commits| !commits.is_empty()),
+            Asked::One(commit) => commit,
+        };
         let is_listed =
             |commits: &Vec<String>| commits.iter().any(|listed| is_hex_of(listed, commit.checksum));
         self.made_until.is_none_or(|until| commit.at <= until) && self.commits.as_ref().is_none_or(is_listed)
@@ -151,7 +166,7 @@ impl Grant {
         self.commits.is_none() && self.made_until.is_none()
     }
 
-    fn covers_ref(&self, verb: Verb, target: &RefName) -> bool {
+    pub(crate) fn covers_ref(&self, verb: Verb, target: &RefName) -> bool {
         self.covers_id(target.id()) && self.covers_build(verb, target)
     }
 

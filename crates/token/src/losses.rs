@@ -1,6 +1,6 @@
 //! What an account lost while tokens that say otherwise are still alive.
 
-use crate::grant::CommitMade;
+use crate::grant::Asked;
 use crate::{Grant, RefKind, RefName, UnixTime, Verb};
 
 /// The losses of one account, and what it still holds.
@@ -26,13 +26,7 @@ impl Losses {
     }
 
     /// Whether a token that was made then no longer allows `verb` on that ref, or on that commit of it.
-    pub(crate) fn take(
-        &self,
-        issued_at: UnixTime,
-        verb: Verb,
-        target: &RefName,
-        commit: Option<CommitMade<'_>>,
-    ) -> bool {
+    pub(crate) fn take(&self, issued_at: UnixTime, verb: Verb, target: &RefName, commit: Asked<'_>) -> bool {
         self.lost.iter().filter(|(until, _)| issued_at <= *until).any(|(_, grant)| {
             reach(grant, verb, target)
                 .is_some_and(|reach| !self.kept.iter().any(|kept| keeps(kept, reach, verb, target, commit)))
@@ -67,7 +61,7 @@ fn reach(lost: &Grant, verb: Verb, target: &RefName) -> Option<Reach> {
 
 /// Whether what is kept gives the ref that a lost right reached. An extension belongs to the longest id that it continues, so who
 /// keeps `org.test.Paid` and lost `org.test.Paid.Pro` does not keep `org.test.Paid.Pro.Locale`.
-fn keeps(kept: &Grant, lost: Reach, verb: Verb, target: &RefName, commit: Option<CommitMade<'_>>) -> bool {
+fn keeps(kept: &Grant, lost: Reach, verb: Verb, target: &RefName, commit: Asked<'_>) -> bool {
     kept.covers_build(verb, target)
         && (by_prefix(kept, target) || by_id(kept, target).is_some_and(|length| Reach::Id(length) >= lost))
         && kept.admits(commit)

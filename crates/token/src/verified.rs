@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::grant::CommitMade;
+use crate::grant::{Asked, CommitMade};
 use crate::losses::Losses;
 use crate::{AccessGrant, Claims, Grant, PublicKey, RefName, UnixTime, Verb};
 
@@ -108,14 +108,22 @@ impl VerifiedToken {
     /// it. For a commit ask [`Self::allows_commit`], which knows grants that are for some commits only.
     #[must_use]
     pub fn allows(&self, verb: Verb, target: &RefName) -> bool {
-        self.content.grants.iter().any(|grant| grant.covers(verb, target)) && !self.lost(verb, target, None)
+        self.content.grants.iter().any(|grant| grant.covers(verb, target))
+            && !self.lost(verb, target, Asked::Every)
     }
 
     /// Whether it allows `verb` on that commit, which is one of that ref.
     #[must_use]
     pub fn allows_commit(&self, verb: Verb, target: &RefName, commit: CommitMade<'_>) -> bool {
         self.content.grants.iter().any(|grant| grant.covers_commit(verb, target, commit))
-            && !self.lost(verb, target, Some(commit))
+            && !self.lost(verb, target, Asked::One(commit))
+    }
+
+    /// Whether it allows `verb` on some commit of that ref, nobody knows which: what many commits of a ref have in common asks this.
+    #[must_use]
+    pub fn allows_some_commit(&self, verb: Verb, target: &RefName) -> bool {
+        let covers = |grant: &Grant| grant.admits(Asked::Some) && grant.covers_ref(verb, target);
+        self.content.grants.iter().any(covers) && !self.lost(verb, target, Asked::Some)
     }
 
     /// Whether it allows `verb` on any ref there may be: what is not one ref, such as a private index, asks this.
@@ -131,7 +139,7 @@ impl VerifiedToken {
         !self.is_diminished() && self.content.grants.iter().any(|grant| grant.covers_everything(verb))
     }
 
-    fn lost(&self, verb: Verb, target: &RefName, commit: Option<CommitMade<'_>>) -> bool {
+    fn lost(&self, verb: Verb, target: &RefName, commit: Asked<'_>) -> bool {
         self.told().is_some_and(|(losses, issued_at)| losses.take(issued_at, verb, target, commit))
     }
 

@@ -9,6 +9,7 @@ pub(crate) const MAX_FIELDS: usize = 128;
 
 /// What the bytes received so far begin with.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack, for one call")]
 pub(crate) enum Head<'a> {
     /// Not yet a whole head.
     Partial,

@@ -1,10 +1,12 @@
 //! The gate through its public door: real repositories, real TCP, raw requests.
 
 mod freshness;
+mod generated;
 mod http;
 mod lanes;
 mod leaks;
 mod listing;
+mod objects;
 mod outsiders;
 mod private;
 mod rights;

@@ -6,6 +6,7 @@ use flatpass_gate::{Policy, Rules};
 use flatpass_ostree::{ObjectKind, RepoPath};
 use flatpass_token::{AccessTable, Grant, Verb};
 
+use crate::objects::contents;
 use crate::shop::{Desk, FREE, MOUNT, OTHER, PAID, Shop, basic, object, superblock};
 use crate::wire::{Server, without_date};
 
@@ -77,7 +78,9 @@ fn a_ref_token_alone_is_enough_for_its_pull_and_for_nothing_else() {
         RepoPath::DeltaIndex { to: shop.rev(PAID) }.relative_path(),
     ];
     pull.extend(shop.deltas_to(shop.rev(PAID)));
-    pull.extend(shop.files("objects").into_iter().filter(|path| path.ends_with(".filez")).take(2));
+    let contents = contents(&shop);
+    let files = contents.iter().filter(|(_, commits)| commits.contains(&shop.rev(PAID)));
+    pull.extend(files.map(|(path, _)| path.clone()));
     for path in &pull {
         let reply = server.get_as(&token, path);
         assert_eq!((reply.status, &reply.body), (200, &shop.read(path)), "{path}");
@@ -104,6 +107,10 @@ fn a_ref_token_alone_is_enough_for_its_pull_and_for_nothing_else() {
         shop.commit(OTHER),
         shop.commit(FREE),
         shop.commit("appstream2/x86_64"),
+        object(shop.parsed(OTHER).root_tree, ObjectKind::DirTree),
+        object(shop.parsed(FREE).root_tree, ObjectKind::DirTree),
+        object(none, ObjectKind::DirTree),
+        object(none, ObjectKind::FileZ),
         superblock(None, shop.rev(OTHER)),
         superblock(None, shop.rev(FREE)).replace("superblock", "0"),
         RepoPath::DeltaIndex { to: shop.rev(FREE) }.relative_path(),
@@ -125,16 +132,21 @@ fn an_access_token_lists_the_repo_and_opens_what_it_grants() {
     let server = Server::start(&desk);
     let list = Grant::for_everything(&[Verb::List]);
     let device = desk.basic(&[list, Grant::for_ids(&[Verb::Download], ["org.test.Paid"])]);
+    let contents = contents(&shop);
+    let opens = |commit| {
+        let commit = flatpass_ostree::Commit::parse(&shop.read(object(commit, ObjectKind::Commit))).unwrap();
+        let bought = commit.refs.iter().any(|name| name == PAID);
+        bought || commit.token_type.unwrap_or(0) < 2
+    };
     for path in shop.files("") {
         let expected = match RepoPath::parse(&path) {
             None => 404,
             Some(RepoPath::Object { checksum, kind: ObjectKind::Commit })
             | Some(RepoPath::Delta { to: checksum, .. } | RepoPath::DeltaIndex { to: checksum }) => {
-                let commit =
-                    flatpass_ostree::Commit::parse(&shop.read(object(checksum, ObjectKind::Commit))).unwrap();
-                let bought = commit.refs.iter().any(|name| name == PAID);
-                if bought || commit.token_type.unwrap_or(0) < 2 { 200 } else { 403 }
+                if opens(checksum) { 200 } else { 403 }
             }
+            Some(RepoPath::Object { kind: ObjectKind::CommitMeta, .. }) => 200,
+            Some(RepoPath::Object { .. }) if !contents[&path].iter().any(|commit| opens(*commit)) => 403,
             Some(_) => 200,
         };
         assert_eq!(server.get_as(&device, &path).status, expected, "{path}");

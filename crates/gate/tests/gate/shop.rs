@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flatpass_gate::{
-    CacheLimits, Clock, FileCache, Gate, GateConfig, Gates, Listing, Policy, Rules, Unmounted,
+    CacheLimits, Clock, FileCache, Gate, GateConfig, Gates, Listing, ObjectIndex, ObjectIndexConfig, Policy,
+    Rules, Unmounted,
 };
 use flatpass_ostree::{Checksum, Commit, DeltaFile, ObjectKind, RepoPath};
 use flatpass_token::{
@@ -188,6 +190,9 @@ pub(crate) struct Desk {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) clock: Clock,
     pub(crate) key: SigningKey,
+    pub(crate) objects: Option<Arc<ObjectIndex>>,
+    /// Where the object index keeps its file.
+    pub(crate) _state: Option<TempDir>,
 }
 
 impl Desk {
@@ -205,6 +210,28 @@ impl Desk {
     }
 
     fn make(root: PathBuf, rules: Rules, limits: CacheLimits, listing: Listing) -> Self {
+        let state = rules.policy().checks_objects().then(|| tempfile::tempdir().unwrap());
+        let objects = state.as_ref().map(|state| Self::follow(&root, &state.path().join("objects/apps")));
+        Self { _state: state, ..Self::with_all(root, rules, limits, listing, objects) }
+    }
+
+    /// With that object index.
+    pub(crate) fn open_indexed(
+        root: PathBuf,
+        rules: Rules,
+        limits: CacheLimits,
+        objects: Option<Arc<ObjectIndex>>,
+    ) -> Self {
+        Self::with_all(root, rules, limits, Listing::Shared, objects)
+    }
+
+    fn with_all(
+        root: PathBuf,
+        rules: Rules,
+        limits: CacheLimits,
+        listing: Listing,
+        objects: Option<Arc<ObjectIndex>>,
+    ) -> Self {
         let key = SigningKey::generate().unwrap();
         let config = VerifierConfig::new(ISSUER, REPO_URL);
         let verifier = Arc::new(Verifier::new(config, KeySet::new().with(&key)));
@@ -216,6 +243,7 @@ impl Desk {
             public_url: REPO_URL.to_owned(),
             sign_in_url: "https://shop.example/sign-in".to_owned(),
             problem_url: "https://shop.example/problems/".to_owned(),
+            objects: objects.clone(),
         };
         let gate = Gate::open(config, Arc::clone(&verifier), Arc::clone(&cache)).unwrap();
         let gate = Arc::new(gate.with_listing(listing));
@@ -232,7 +260,7 @@ impl Desk {
         };
         let gates = Arc::new(Gates::new(cache).with_unmounted(unmounted));
         gates.replace(vec![(MOUNT.to_owned(), Arc::clone(&gate))]);
-        Self { gate, gates, verifier, clock: Clock::manual(NOW), key }
+        Self { gate, gates, verifier, clock: Clock::manual(NOW), key, objects, _state: None }
     }
 
     /// `Authorization` with a token for an hour that carries these grants.
@@ -263,6 +291,24 @@ impl Desk {
             jti: "tok_1".to_owned(),
             authorization_details: grants.to_vec(),
         }
+    }
+
+    /// An index that is kept in that file and follows the repository; requests wait for it as long as it takes.
+    pub(crate) fn follow(root: &Path, file: &Path) -> Arc<ObjectIndex> {
+        let index = Self::index(root, file, 20);
+        index.follow().unwrap();
+        index
+    }
+
+    /// An index for which requests wait so many seconds.
+    pub(crate) fn index(root: &Path, file: &Path, patience: u64) -> Arc<ObjectIndex> {
+        ObjectIndex::open(ObjectIndexConfig {
+            name: "apps".to_owned(),
+            root: root.to_owned(),
+            file: file.to_owned(),
+            patience: Duration::from_secs(patience),
+        })
+        .unwrap()
     }
 
     /// `Authorization` with an access token as Basic password, known from now on beside no other.

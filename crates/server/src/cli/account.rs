@@ -28,6 +28,11 @@ pub(super) enum AccountCommand {
     },
     /// List the accounts
     List,
+    /// Vouch that an address is its account's, as a link in a mail would show: it then counts for groups with its domain
+    Verify {
+        /// The e-mail address
+        email: String,
+    },
     /// Let an account do nothing any more: its sessions, devices and tokens end now, and nobody can sign in to it
     Disable {
         /// The e-mail address
@@ -55,6 +60,15 @@ pub(super) async fn run(shop: &Shop, command: AccountCommand) -> Result<Answer, 
                 .collect();
             let none = "No account yet. Make one with: flatpass account add EMAIL";
             Ok(Answer::new(table(["e-mail", "id", "since", ""], &rows, none), json!(accounts)))
+        }
+        AccountCommand::Verify { email } => {
+            let account = shop.account(&email).await?;
+            let joined = shop.store.vouch_for_email(&account.id, shop.now, &mut system_rng()).await?;
+            let mut text = format!("The address {} counts as proved.", account.email);
+            for group in &joined {
+                text.push_str(&format!("\nIt is in the group {} now.", group.name));
+            }
+            Ok(Answer::new(text, json!({ "verified": account.email, "joined": joined })))
         }
         AccountCommand::Disable { email } => {
             let account = shop.account(&email).await?;

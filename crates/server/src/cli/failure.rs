@@ -16,6 +16,9 @@ pub(super) enum Failure {
     /// The server does not start.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// The command line was not understood.
+    #[error("{0}")]
+    Usage(String),
     /// Anything else.
     #[error("{what}")]
     Told {
@@ -32,11 +35,20 @@ impl Failure {
         Self::Told { what: what.into(), next: next.into() }
     }
 
+    /// The exit code that says it.
+    pub(super) fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            _ => 1,
+        }
+    }
+
     /// What to do, where the message itself does not say it.
     pub(super) fn next(&self) -> Option<String> {
         let store = match self {
             Self::Told { next, .. } => return Some(next.clone()),
             Self::Store(error) | Self::Serve(ServeError::Store(error)) => error,
+            Self::Usage(_) => return Some("see how it is written with --help".to_owned()),
             Self::Config(_) | Self::Serve(_) => return None,
         };
         let next = match store {
@@ -47,6 +59,14 @@ impl Failure {
             StoreError::RepoExists(name) => {
                 format!("use another name, or remove the old one first: flatpass repo remove {name}")
             }
+            StoreError::NoGroup(_) => {
+                "see the groups with `flatpass group list`, or make one: flatpass group add NAME".to_owned()
+            }
+            StoreError::NoPlan(_) => {
+                "see the plans with `flatpass plan list`, or make one: flatpass plan add NAME".to_owned()
+            }
+            StoreError::GroupExists(_) => "see the groups with: flatpass group list".to_owned(),
+            StoreError::PlanExists(_) => "see the plans with: flatpass plan list".to_owned(),
             StoreError::Seal(SealError::File { .. }) => {
                 "restore the key file from a backup, or correct secret_key in the configuration".to_owned()
             }

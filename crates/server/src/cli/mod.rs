@@ -10,11 +10,13 @@ mod config;
 mod entitlement;
 mod failure;
 mod gpg_key;
+mod group;
 mod init;
 mod key;
 mod moment;
 mod output;
 mod password;
+mod plan;
 mod repo;
 mod repo_check;
 mod repo_listing;
@@ -29,7 +31,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use flatpass::config::{Config, Overrides};
 use flatpass_gate::Clock;
-use flatpass_store::{Account, Store};
+use flatpass_store::{Account, Group, Store, StoreError};
 use flatpass_token::UnixTime;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
@@ -78,9 +80,15 @@ enum Command {
     /// Accounts: who may sign in
     #[command(subcommand)]
     Account(account::AccountCommand),
-    /// Give an account the right to an app without a purchase
+    /// Groups of accounts: companies, teams, customers
+    #[command(subcommand)]
+    Group(group::GroupCommand),
+    /// Plans: bundles of apps that are given as one
+    #[command(subcommand)]
+    Plan(plan::PlanCommand),
+    /// Give an account or a group the right to apps or to a plan, without a purchase
     Grant(entitlement::Grant),
-    /// Take an account's right to an app away
+    /// Take a right of an account or a group away
     Revoke(entitlement::Revoke),
     /// Access tokens: long-lived secrets for a device or a robot, used as the password in a remote's URL
     #[command(subcommand)]
@@ -122,6 +130,12 @@ impl Shop {
             Failure::told(format!("there is no account with the address {email}"), next)
         })
     }
+
+    /// The group of this name.
+    async fn group(&self, name: &str) -> Result<Group, Failure> {
+        let found = self.store.group_by_name(name).await?;
+        Ok(found.ok_or_else(|| StoreError::NoGroup(name.to_owned()))?)
+    }
 }
 
 /// Reads the command line, does what it says, prints the answer and gives the exit code.
@@ -161,6 +175,8 @@ async fn on_shop(shop: &Shop, command: Command) -> Result<Answer, Failure> {
         Command::Repo(command) => repo::run(shop, command).await,
         Command::App(command) => app::run(shop, command).await,
         Command::Account(command) => account::run(shop, command).await,
+        Command::Group(command) => group::run(shop, command).await,
+        Command::Plan(command) => plan::run(shop, command).await,
         Command::Grant(grant) => entitlement::grant(shop, grant).await,
         Command::Revoke(revoke) => entitlement::revoke(shop, revoke).await,
         Command::AccessToken(command) => access_token::run(shop, command).await,

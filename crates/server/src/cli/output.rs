@@ -63,7 +63,7 @@ pub(super) fn print_failure(failure: &Failure, as_json: bool) -> ExitCode {
     };
     // Nobody is left to be told when this fails.
     let _ = writeln!(io::stderr().lock(), "{text}");
-    ExitCode::FAILURE
+    ExitCode::from(failure.code())
 }
 
 /// Lines up `rows` under `head`. With no rows: `empty`.

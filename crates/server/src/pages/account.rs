@@ -9,6 +9,7 @@ use axum::response::Response;
 use flatpass_store::{GrantId, RepoPolicy, StoreError};
 use flatpass_token::Verb;
 
+use super::rights::Rights;
 use super::sign_up::sentence;
 use super::words;
 use crate::app::{App, Rng};
@@ -50,6 +51,7 @@ struct AccountPage {
     repos: Vec<String>,
     devices: Vec<DeviceLine>,
     secrets: Vec<SecretLine>,
+    rights: Rights,
     old_error: Option<String>,
     new_error: Option<String>,
     changed: bool,
@@ -100,6 +102,7 @@ async fn page(
         repos: repos(app, signed_in).await?,
         devices: devices.collect(),
         secrets: secrets.collect(),
+        rights: Rights::of(app, signed_in).await?,
         old_error: password.old,
         new_error: password.new,
         changed: password.changed,
@@ -166,6 +169,5 @@ pub(crate) async fn sign_out_device(
     browser.check_form(form?.text("csrf"))?;
     let signed_in = browser.require("/account")?;
     app.store.revoke_device(&signed_in.account.id, &GrantId(id), app.now()).await?;
-    app.take_up().await;
     Ok(see_other("/account", None))
 }

@@ -82,6 +82,5 @@ pub(crate) async fn revoke_access_token(
     browser.check_form(form?.text("csrf"))?;
     let signed_in = browser.require("/account")?;
     app.store.revoke_access_token(Some(&signed_in.account.id), &AccessTokenId(id), app.now()).await?;
-    app.take_up().await;
     Ok(see_other("/account", None))
 }

@@ -77,6 +77,13 @@ pub(crate) fn query_value(value: &str) -> String {
     percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
+/// Percent-encodes a value for a segment of a path: all but the unreserved characters (RFC 3986 section 2.3).
+pub(crate) fn path_segment(value: &str) -> String {
+    const RESERVED: &percent_encoding::AsciiSet =
+        &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    percent_encoding::utf8_percent_encode(value, RESERVED).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

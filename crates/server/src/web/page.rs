@@ -101,6 +101,9 @@ pub(crate) enum PageError {
     /// The page is there, but not for this method.
     #[error("This page cannot be used that way. Begin at the start page.")]
     Method,
+    /// The person may not do this, though the page is theirs.
+    #[error("{0}")]
+    Refused(String),
     /// Too many tries.
     #[error("Too many tries. Wait {0} seconds and try again.")]
     TooMany(u64),
@@ -140,6 +143,7 @@ impl IntoResponse for PageError {
             Self::NotFound => (StatusCode::NOT_FOUND, "Not found"),
             Self::Form(error) => (error.status(), "Send the form again"),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "Not here"),
+            Self::Refused(_) => (StatusCode::FORBIDDEN, "Not allowed"),
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "This link does not work"),
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "Too many tries"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong"),

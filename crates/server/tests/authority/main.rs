@@ -6,6 +6,7 @@ mod browser;
 mod device_grant;
 mod flatpak_files;
 mod forgery;
+mod groups;
 mod limits;
 mod oauth;
 mod pages;

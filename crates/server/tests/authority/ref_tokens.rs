@@ -32,6 +32,26 @@ pub(crate) async fn entitle(shop: &Shop, email: &str, repo: &str, app: &str, ver
     shop.store.grant(new, shop.now(), &mut rng()).await.unwrap();
 }
 
+/// The same for each member of a group.
+pub(crate) async fn entitle_group(
+    shop: &Shop,
+    group: &flatpass_store::Group,
+    repo: &str,
+    app: &str,
+    verbs: &[Verb],
+) {
+    let new = NewEntitlement {
+        holder: Holder::Group(group.id.clone()),
+        what: What::Apps { repo: repo.to_owned(), app: app.parse::<AppPattern>().unwrap(), branch: None },
+        verbs: verbs.to_vec(),
+        starts_at: shop.now(),
+        ends_at: None,
+        upgrades_until: None,
+        source: Source { kind: SourceKind::Grant, id: "test".to_owned() },
+    };
+    shop.store.grant(new, shop.now(), &mut rng()).await.unwrap();
+}
+
 fn reasons(answer: &Value) -> Vec<(&str, &str)> {
     let text = |value: &'_ Value| value.as_str().unwrap().to_owned().leak() as &str;
     answer["denied"].as_array().unwrap().iter().map(|one| (text(&one["ref"]), text(&one["reason"]))).collect()

@@ -158,9 +158,11 @@ impl Entitlement {
     }
 }
 
+/// In the order of what one does first.
+const ORDER: [Verb; 4] = [Verb::List, Verb::Download, Verb::Upgrade, Verb::Export];
+
 pub(crate) fn verbs_to_text(verbs: &[Verb]) -> String {
-    let kept: Vec<_> =
-        Verb::ALL.iter().filter(|verb| verbs.contains(verb)).map(|verb| verb.as_str()).collect();
+    let kept: Vec<_> = ORDER.iter().filter(|verb| verbs.contains(verb)).map(|verb| verb.as_str()).collect();
     kept.join(" ")
 }
 

@@ -1,0 +1,45 @@
+"""A mail server that prints its port and then each mail it takes as one line of JSON.
+
+It is aiosmtpd where that is installed, otherwise the server that Python up to 3.11 brings along.
+"""
+
+import email
+import email.policy
+import json
+import warnings
+
+
+def show(sender, recipients, data):
+    mail = email.message_from_bytes(data, policy=email.policy.default)
+    text = mail.get_content()
+    line = {"from": sender, "to": recipients, "subject": str(mail["Subject"]), "text": text}
+    print(json.dumps(line), flush=True)
+
+
+try:
+    from aiosmtpd.controller import Controller
+except ImportError:
+    import asyncore
+
+    warnings.simplefilter("ignore")
+    import smtpd
+
+    class Server(smtpd.SMTPServer):
+        def process_message(self, peer, mailfrom, rcpttos, data, **options):
+            show(mailfrom, rcpttos, data)
+
+    server = Server(("127.0.0.1", 0), None)
+    print(server.socket.getsockname()[1], flush=True)
+    asyncore.loop()
+else:
+    import threading
+
+    class Handler:
+        async def handle_DATA(self, server, session, envelope):
+            show(envelope.mail_from, envelope.rcpt_tos, envelope.original_content)
+            return "250 taken"
+
+    controller = Controller(Handler(), hostname="127.0.0.1", port=0)
+    controller.start()
+    print(controller.server.sockets[0].getsockname()[1], flush=True)
+    threading.Event().wait()

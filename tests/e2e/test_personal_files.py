@@ -1,0 +1,80 @@
+"""Files from the account page: one click, and stock Flatpak has the private repo, or an app of it. And devices by code."""
+
+import html
+import json
+import re
+import urllib.parse
+import urllib.request
+from http.cookiejar import CookieJar
+
+from stage.repo import FREE, PAID
+
+
+class Pages:
+    """The store's pages as a browser without JavaScript sees them, signed in."""
+
+    def __init__(self, store, email: str, password: str):
+        self.url = store.url.rstrip("/")
+        self._open = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar())).open
+        self.submit("/sign-in", "/sign-in", email=email, password=password)
+
+    def get(self, path: str) -> str:
+        return self._open(self.url + path).read().decode()
+
+    def submit(self, page: str, action: str, **fields: str) -> str:
+        """Sends the form of the page that goes to `action`."""
+        form = next(one for one in self.get(page).split("<form")[1:] if f'action="{html.escape(action)}"' in one.replace("&#38;", "&amp;"))
+        hidden = re.findall(r'type="hidden" name="([^"]*)" value="([^"]*)"', form.split("</form>")[0])
+        data = {**{name: html.unescape(value) for name, value in hidden}, **fields}
+        request = urllib.request.Request(self.url + action, urllib.parse.urlencode(data).encode(), {"Origin": self.url})
+        return self._open(request).read().decode()
+
+
+def member(world, name: str):
+    person = world.person(name, remote=None)
+    world.store.command("account", "add", person.email, stdin=person.password + "\n")
+    world.store.command("grant", person.email, "apps", "*")
+    world.store.settle()
+    person.has_account = True
+    return person, Pages(world.store, person.email, person.password)
+
+
+def test_one_file_adds_the_private_repo_and_its_secret_is_seen_and_ended(private_world):
+    ann, pages = member(private_world, "ann")
+    (ann.home / "apps.flatpakrepo").write_text(pages.submit("/account", "/account/repos/apps/flatpakrepo"))
+    ann.flatpak("remote-add", "--from", "shop", str(ann.home / "apps.flatpakrepo"))
+    assert PAID in ann.flatpak("remote-ls", "--columns=application", "shop").stdout
+    ann.flatpak("install", "-y", "shop", FREE)
+    assert "free as can be" in ann.run("flatpak", "run", FREE).stdout
+    config = (ann.home / ".local/share/flatpak/repo/config").read_text()
+    assert "xa.authenticator-name=org.flatpass.Authenticator" in config
+    private_world.store.settle()
+    page = pages.get("/account")
+    assert "apps.flatpakrepo, downloaded" in page
+    action = "/account/access-tokens/" + re.search(r'/account/access-tokens/([^"]*)"', page).group(1)
+    pages.submit("/account", action)
+    ended = ann.flatpak("remote-ls", "shop", check=False)
+    assert ended.returncode != 0 and "401" in ended.stdout, ended.stdout
+
+
+def test_one_file_installs_an_app_of_the_private_repo_with_its_runtime(private_world):
+    ann, pages = member(private_world, "ann")
+    action = f"/account/repos/apps/flatpakref?app={urllib.parse.quote(FREE).replace('.', '%2E')}&branch=stable"
+    (ann.home / "free.flatpakref").write_text(pages.submit("/account/repos/apps", action))
+    ann.flatpak("install", "-y", str(ann.home / "free.flatpakref"))
+    assert "free as can be" in ann.run("flatpak", "run", FREE).stdout
+    remotes = ann.flatpak("remotes", "--columns=name,url").stdout
+    assert remotes.count("device:fpt_") == 1, remotes
+
+
+def test_a_device_is_let_in_by_its_code_on_a_real_page(world):
+    ann = world.person("ann", remote=None)
+    form = urllib.parse.urlencode({"client_id": "flatpass-authenticator", "device_name": "Kiosk"}).encode()
+    codes = json.load(urllib.request.urlopen(world.store.url + "oauth/device_authorization", form))
+    ann.browser_will("device " + codes["user_code"].lower().replace("-", " "))
+    ann.visit(codes["verification_uri"])
+    seen = ann.pages_seen()
+    assert seen[-1] == "device: The device is in", seen
+    grant = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "client_id": "flatpass-authenticator"}
+    form = urllib.parse.urlencode({**grant, "device_code": codes["device_code"]}).encode()
+    assert json.load(urllib.request.urlopen(world.store.url + "oauth/token", form))["token_type"] == "Bearer"
