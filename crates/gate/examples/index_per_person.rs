@@ -39,6 +39,7 @@ fn main() -> anyhow::Result<()> {
         public_url: repo.to_owned(),
         sign_in_url: String::new(),
         problem_url: String::new(),
+        objects: None,
     };
     let listing = Listing::PerPerson { signer: Some(Arc::new(Nobody)) };
     let gate = Gate::open(config, verifier, cache)?.with_listing(listing);
