@@ -83,5 +83,20 @@ async fn problems_of(config: &Config) -> Vec<Failure> {
             }
         }
     }
+    if let Some(mail) = &config.mail {
+        for (key, path) in [
+            ("mail.password_file", &mail.password_file),
+            ("mail.certificate_authority", &mail.certificate_authority),
+        ] {
+            if let Some((path, error)) =
+                path.as_ref().and_then(|path| Some((path, std::fs::File::open(path).err()?)))
+            {
+                problems.push(Failure::told(
+                    format!("{key}: cannot read {}: {error}", path.display()),
+                    "correct the path, or let this user read the file",
+                ));
+            }
+        }
+    }
     problems
 }

@@ -14,7 +14,7 @@ use super::{Shop, repo, system_rng};
 /// Who, and what: the same words for giving and for taking away.
 #[derive(Args)]
 struct Target {
-    /// The account's e-mail address (not with --group), then the repo's name and the app's id, PREFIX.* or * (not with --plan)
+    /// The account's e-mail address or robot/NAME (not with --group), then the repo's name and the app's id, PREFIX.* or * (not with --plan)
     #[arg(value_name = "EMAIL REPO APP", num_args = 0..=3)]
     words: Vec<String>,
     /// For each member of this group, in place of EMAIL

@@ -42,7 +42,7 @@ pub(super) enum GroupCommand {
     AddMember {
         /// The group's name
         name: String,
-        /// The account's e-mail address
+        /// The account's e-mail address, or robot/NAME
         email: String,
         /// owner, manager or member
         #[arg(long, default_value_t = Role::Member)]

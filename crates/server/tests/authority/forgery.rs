@@ -25,7 +25,21 @@ async fn forms_from_elsewhere_are_refused_and_change_nothing() {
     let request = query(&[]);
     let eve = shop.signed_up("eve@example.org").await;
     let eves = eve.get("/account").await.hidden_fields("/sign-out").remove(0).1;
-    let forms: [(&str, &[(&str, &str)]); 9] = [
+    let group = shop.store.add_group("acme", None, shop.now(), &mut crate::shop::rng()).await.unwrap();
+    let ada_id = shop.store.account_by_email("ada@example.org").await.unwrap().unwrap().id;
+    let role = flatpass_store::Role::Owner;
+    shop.store.add_member(&group.id, &ada_id, role, shop.now(), &mut crate::shop::rng()).await.unwrap();
+    let [leave, invite, demote, remove] =
+        ["leave", "invitations", &format!("members/{ada_id}/role"), &format!("members/{ada_id}/remove")]
+            .map(|action| format!("/groups/{}/{action}", group.id));
+    let forms: [(&str, &[(&str, &str)]); 16] = [
+        ("/account/verify", &[]),
+        ("/verify/fpv_x", &[]),
+        ("/join/fpi_x", &[]),
+        (&leave, &[]),
+        (&invite, &[("role", "member")]),
+        (&demote, &[("role", "member")]),
+        (&remove, &[]),
         ("/sign-in", &[("email", "eve@example.org"), ("password", PASSWORD)]),
         ("/sign-up", &[("email", "new@example.org"), ("password", PASSWORD)]),
         ("/sign-out", &[]),

@@ -7,32 +7,53 @@ use super::{Entitlement, holder, source, verbs_from_text};
 use crate::backend::{Executor, Row};
 use crate::{AccountId, EntitlementId, StoreError, optional_time, time};
 
-/// Each path from an account to something it may do. `holders` selects account ids as `id`; `touched` is a condition on
-/// `entitlements`, `rest` one on the whole, which may also order.
+/// Each path to something that may be done. `start` is the common table expressions that it begins with; `direct` and `through`
+/// are the FROM and WHERE of those without and with a group, `rest` is a condition on the whole, which may also order.
+///
+/// `CROSS JOIN` with a condition is a plain join; SQLite then also keeps the order of the tables, which here is from few rows to
+/// many.
 macro_rules! paths {
-    ($holders:literal, $touched:literal, $rest:literal) => {
+    ($start:expr, $direct:expr, $through:expr, $rest:literal) => {
         concat!(
-            "WITH holders AS (",
-            $holders,
-            "), paths AS (
-               SELECT entitlements.*, holders.id AS for_account, CAST(NULL AS BIGINT) AS joined_at,
+            "WITH ",
+            $start,
+            ", paths AS (
+               SELECT entitlements.*, entitlements.account_id AS for_account, CAST(NULL AS BIGINT) AS joined_at,
                  CAST(NULL AS BIGINT) AS left_at, CAST(NULL AS BIGINT) AS group_removed_at
-               FROM holders JOIN entitlements ON entitlements.account_id = holders.id
-               WHERE ",
-            $touched,
+               FROM ",
+            $direct,
             " UNION ALL
-               SELECT entitlements.*, holders.id, group_members.joined_at, group_members.removed_at, groups.removed_at
-               FROM holders JOIN group_members ON group_members.account_id = holders.id
-                 JOIN groups ON groups.id = group_members.group_id
-                 JOIN entitlements ON entitlements.group_id = groups.id
-               WHERE ",
-            $touched,
+               SELECT entitlements.*, group_members.account_id, group_members.joined_at, group_members.removed_at,
+                 groups.removed_at
+               FROM ",
+            $through,
             ")
              SELECT paths.*, plans.name AS plan, plans.removed_at AS plan_removed_at, items.repo AS item_repo,
                items.app AS item_app, items.branch AS item_branch, items.verbs AS item_verbs,
                items.created_at AS item_from, items.removed_at AS item_removed_at
              FROM paths LEFT JOIN plans ON plans.id = paths.plan_id LEFT JOIN plan_items AS items ON items.plan_id = plans.id
              WHERE (paths.plan_id IS NULL OR items.id IS NOT NULL) ",
+            $rest
+        )
+    };
+}
+
+/// The paths of some accounts: `holders` selects their ids as `id`, `touched` is a condition on `entitlements`.
+macro_rules! paths_of {
+    ($holders:literal, $touched:literal, $rest:literal) => {
+        paths!(
+            concat!("holders AS (", $holders, ")"),
+            concat!(
+                "holders CROSS JOIN entitlements WHERE entitlements.account_id = holders.id AND ",
+                $touched
+            ),
+            concat!(
+                "holders CROSS JOIN group_members CROSS JOIN groups CROSS JOIN entitlements
+                 WHERE group_members.account_id = holders.id AND group_members.removed_at IS NULL
+                   AND groups.id = group_members.group_id AND groups.removed_at IS NULL
+                   AND entitlements.group_id = groups.id AND ",
+                $touched
+            ),
             $rest
         )
     };
@@ -94,10 +115,10 @@ pub(crate) async fn in_force(
     repo: Option<&str>,
     now: UnixTime,
 ) -> Result<Vec<Entitlement>, StoreError> {
-    let rows = sqlx::query(paths!(
+    let rows = sqlx::query(paths_of!(
         "SELECT id FROM accounts WHERE id = $1 AND disabled_at IS NULL",
         "starts_at <= $2 AND (ends_at IS NULL OR ends_at > $2) AND revoked_at IS NULL",
-        "AND left_at IS NULL AND group_removed_at IS NULL AND plans.removed_at IS NULL AND items.removed_at IS NULL
+        "AND plans.removed_at IS NULL AND items.removed_at IS NULL
          AND (joined_at IS NULL OR joined_at <= $2) AND (items.created_at IS NULL OR items.created_at <= $2)
          AND ($3 = '' OR COALESCE(items.repo, paths.repo) = $3)
          ORDER BY COALESCE(items.repo, paths.repo), paths.created_at, paths.id, items.created_at, items.id"
@@ -116,11 +137,11 @@ pub(crate) async fn in_force_for_tokens(
     repo: &str,
     now: UnixTime,
 ) -> Result<Vec<(AccountId, Entitlement)>, StoreError> {
-    let rows = sqlx::query(paths!(
+    let rows = sqlx::query(paths_of!(
         "SELECT id FROM accounts WHERE disabled_at IS NULL AND id IN
            (SELECT account_id FROM access_tokens WHERE repo = $1 AND revoked_at IS NULL)",
         "starts_at <= $2 AND (ends_at IS NULL OR ends_at > $2) AND revoked_at IS NULL",
-        "AND left_at IS NULL AND group_removed_at IS NULL AND plans.removed_at IS NULL AND items.removed_at IS NULL
+        "AND plans.removed_at IS NULL AND items.removed_at IS NULL
          AND (joined_at IS NULL OR joined_at <= $2) AND (items.created_at IS NULL OR items.created_at <= $2)
          AND COALESCE(items.repo, paths.repo) = $1"
     ))
@@ -138,10 +159,10 @@ pub(super) async fn ended(
     repo: Option<&str>,
     now: UnixTime,
 ) -> Result<Vec<Entitlement>, StoreError> {
-    let rows = sqlx::query(paths!(
+    let rows = sqlx::query(paths_of!(
         "SELECT id FROM accounts WHERE id = $1 AND disabled_at IS NULL",
         "ends_at <= $2 AND revoked_at IS NULL",
-        "AND left_at IS NULL AND group_removed_at IS NULL AND plans.removed_at IS NULL AND items.removed_at IS NULL
+        "AND plans.removed_at IS NULL AND items.removed_at IS NULL
          AND (joined_at IS NULL OR joined_at < ends_at) AND (items.created_at IS NULL OR items.created_at < ends_at)
          AND ($3 = '' OR COALESCE(items.repo, paths.repo) = $3)
          ORDER BY ends_at DESC, paths.created_at, paths.id, items.created_at, items.id"

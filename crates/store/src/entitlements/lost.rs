@@ -18,25 +18,32 @@ pub struct Lost {
     pub at: UnixTime,
 }
 
-/// Every path that was broken from `since` until `now`. Which entitlements have one is found by what was removed, so the cost
-/// is that of what changed and not of what there is.
+/// Every path that was broken from `since` until `now`. It begins with what was removed, so the cost is that of what changed and
+/// not of what there is: of a group that somebody left, only who left is looked at.
 pub(super) async fn since(
     executor: impl Executor<'_>,
     since: UnixTime,
     now: UnixTime,
 ) -> Result<Vec<Lost>, StoreError> {
     let rows = sqlx::query(paths!(
-        "SELECT id FROM accounts",
-        "entitlements.id IN (
-            SELECT id FROM entitlements WHERE revoked_at >= $1
-            UNION SELECT given.id FROM groups JOIN entitlements AS given ON given.group_id = groups.id
-              WHERE groups.removed_at >= $1
-            UNION SELECT given.id FROM group_members AS gone JOIN entitlements AS given ON given.group_id = gone.group_id
-              WHERE gone.removed_at >= $1
-            UNION SELECT given.id FROM plans JOIN entitlements AS given ON given.plan_id = plans.id
-              WHERE plans.removed_at >= $1
-            UNION SELECT given.id FROM plan_items AS gone JOIN entitlements AS given ON given.plan_id = gone.plan_id
-              WHERE gone.removed_at >= $1)",
+        "touched AS (
+           SELECT id FROM entitlements WHERE revoked_at >= $1
+           UNION SELECT entitlements.id FROM groups CROSS JOIN entitlements
+             WHERE groups.removed_at >= $1 AND entitlements.group_id = groups.id
+           UNION SELECT entitlements.id FROM plans CROSS JOIN entitlements
+             WHERE plans.removed_at >= $1 AND entitlements.plan_id = plans.id
+           UNION SELECT entitlements.id FROM plan_items CROSS JOIN entitlements
+             WHERE plan_items.removed_at >= $1 AND entitlements.plan_id = plan_items.plan_id)",
+        "touched CROSS JOIN entitlements WHERE entitlements.id = touched.id AND entitlements.account_id IS NOT NULL",
+        "touched CROSS JOIN entitlements CROSS JOIN groups CROSS JOIN group_members
+         WHERE entitlements.id = touched.id AND groups.id = entitlements.group_id
+           AND group_members.group_id = groups.id
+         UNION
+           SELECT entitlements.*, group_members.account_id, group_members.joined_at, group_members.removed_at,
+             groups.removed_at
+           FROM group_members CROSS JOIN groups CROSS JOIN entitlements
+           WHERE group_members.removed_at >= $1 AND groups.id = group_members.group_id
+             AND entitlements.group_id = groups.id",
         "AND (revoked_at >= $1 OR left_at >= $1 OR group_removed_at >= $1 OR plans.removed_at >= $1
            OR items.removed_at >= $1)"
     ))
