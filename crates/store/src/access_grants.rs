@@ -7,8 +7,8 @@ use sqlx::Row as _;
 
 use crate::access_tokens::OLD;
 use crate::apps::{AppPattern, extension_prefix, owner_of};
-use crate::entitlements::{Entitlement, in_force_for_tokens};
-use crate::{Store, StoreError, optional_time};
+use crate::entitlements::{Entitlement, Holder, held_in_repo};
+use crate::{AccountId, Store, StoreError, optional_time};
 
 /// The extensions that flatpak-builder makes of an app.
 const EXTENSIONS: [&str; 3] = ["Locale", "Debug", "Sources"];
@@ -44,14 +44,15 @@ impl Store {
         .await?;
         let offers = self.offers(repo).await?;
         let offered: Vec<&str> = offers.iter().map(|offer| offer.app_id.as_str()).collect();
-        let mut by_account: HashMap<String, Vec<Entitlement>> = HashMap::new();
-        for (account_id, entitlement) in in_force_for_tokens(self.read(), repo, now).await? {
-            by_account.entry(account_id.0).or_default().push(entitlement);
-        }
+        let held = held_in_repo(self.read(), repo, now).await?;
+        let by_holder: HashMap<&Holder, Vec<Grant>> = held
+            .by_holder()
+            .map(|(holder, held)| (holder, held.iter().flat_map(|one| grants_of(one, &offered)).collect()))
+            .collect();
         let grant = |row: &crate::backend::Row| {
             let subject: String = row.try_get("account_id")?;
-            let has = by_account.get(&subject).map(Vec::as_slice).unwrap_or_default();
-            let grants = has.iter().flat_map(|entitlement| grants_of(entitlement, &offered)).collect();
+            let holders = held.holders(AccountId(subject.clone()));
+            let grants = holders.filter_map(|holder| by_holder.get(&holder)).flatten().cloned().collect();
             let hash = row
                 .try_get::<String, _>("secret_hash")?
                 .parse()

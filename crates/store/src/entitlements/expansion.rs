@@ -1,11 +1,13 @@
 //! From what is held to what an account may do: through its groups, with plans spelled out, in one query.
 
+use std::collections::HashMap;
+
 use flatpass_token::UnixTime;
 use sqlx::Row as _;
 
-use super::{Entitlement, holder, source, verbs_from_text};
-use crate::backend::{Executor, Row};
-use crate::{AccountId, EntitlementId, StoreError, optional_time, time};
+use super::{Entitlement, Holder, holder, source, verbs_from_text};
+use crate::backend::{Executor, Pool, Row};
+use crate::{AccountId, EntitlementId, GroupId, StoreError, optional_time, time};
 
 /// Each path to something that may be done. `start` is the common table expressions that it begins with; `direct` and `through`
 /// are the FROM and WHERE of those without and with a group, `rest` is a condition on the whole, which may also order.
@@ -131,25 +133,71 @@ pub(crate) async fn in_force(
     allowing(&rows).map(|path| Ok(path?.entitlement)).collect()
 }
 
-/// What each account that has an access token of the repo may do there now.
-pub(crate) async fn in_force_for_tokens(
-    executor: impl Executor<'_>,
+/// What those hold now who matter to the access tokens of a repo: each account that has one, and each group of such accounts.
+#[derive(Default)]
+pub(crate) struct HeldInRepo {
+    by_holder: HashMap<Holder, Vec<Entitlement>>,
+    groups: HashMap<AccountId, Vec<GroupId>>,
+}
+
+impl HeldInRepo {
+    /// What is held by whom.
+    pub(crate) fn by_holder(&self) -> impl Iterator<Item = (&Holder, &[Entitlement])> {
+        self.by_holder.iter().map(|(holder, held)| (holder, held.as_slice()))
+    }
+
+    /// Through whom the account has rights.
+    pub(crate) fn holders(&self, account: AccountId) -> impl Iterator<Item = Holder> {
+        let groups = self.groups.get(&account).into_iter().flatten().cloned().map(Holder::Group);
+        std::iter::once(Holder::Account(account)).chain(groups)
+    }
+}
+
+/// Reads [`HeldInRepo`]: what a group holds once, however many of its members have an access token.
+pub(crate) async fn held_in_repo(
+    executor: &Pool,
     repo: &str,
     now: UnixTime,
-) -> Result<Vec<(AccountId, Entitlement)>, StoreError> {
-    let rows = sqlx::query(paths_of!(
-        "SELECT id FROM accounts WHERE disabled_at IS NULL AND id IN
-           (SELECT account_id FROM access_tokens WHERE repo = $1 AND revoked_at IS NULL)",
-        "starts_at <= $2 AND (ends_at IS NULL OR ends_at > $2) AND revoked_at IS NULL",
+) -> Result<HeldInRepo, StoreError> {
+    let mut found = HeldInRepo::default();
+    // A group stands for its members: no account, and nobody's time in it.
+    let rows = sqlx::query(paths!(
+        "holders AS (
+           SELECT id FROM accounts WHERE disabled_at IS NULL AND id IN
+             (SELECT account_id FROM access_tokens WHERE repo = $1 AND revoked_at IS NULL))",
+        "holders CROSS JOIN entitlements WHERE entitlements.account_id = holders.id
+           AND starts_at <= $2 AND (ends_at IS NULL OR ends_at > $2) AND revoked_at IS NULL",
+        "(SELECT '' AS account_id, CAST(NULL AS BIGINT) AS joined_at, CAST(NULL AS BIGINT) AS removed_at) AS group_members
+           CROSS JOIN groups CROSS JOIN entitlements
+         WHERE groups.removed_at IS NULL AND entitlements.group_id = groups.id
+           AND starts_at <= $2 AND (ends_at IS NULL OR ends_at > $2) AND revoked_at IS NULL
+           AND groups.id IN (SELECT present.group_id FROM group_members AS present JOIN holders ON holders.id = present.account_id
+                             WHERE present.removed_at IS NULL)",
         "AND plans.removed_at IS NULL AND items.removed_at IS NULL
-         AND (joined_at IS NULL OR joined_at <= $2) AND (items.created_at IS NULL OR items.created_at <= $2)
-         AND COALESCE(items.repo, paths.repo) = $1"
+         AND (items.created_at IS NULL OR items.created_at <= $2) AND COALESCE(items.repo, paths.repo) = $1"
     ))
     .bind(repo)
     .bind(now.0)
     .fetch_all(executor)
     .await?;
-    allowing(&rows).map(|path| path.map(|path| (path.account_id, path.entitlement))).collect()
+    for path in allowing(&rows) {
+        let entitlement = path?.entitlement;
+        found.by_holder.entry(entitlement.holder.clone()).or_default().push(entitlement);
+    }
+    let rows = sqlx::query(
+        "SELECT account_id, group_id FROM group_members
+         WHERE removed_at IS NULL AND joined_at <= $2 AND account_id IN
+           (SELECT account_id FROM access_tokens WHERE repo = $1 AND revoked_at IS NULL)",
+    )
+    .bind(repo)
+    .bind(now.0)
+    .fetch_all(executor)
+    .await?;
+    for row in &rows {
+        let group = GroupId(row.try_get("group_id")?);
+        found.groups.entry(AccountId(row.try_get("account_id")?)).or_default().push(group);
+    }
+    Ok(found)
 }
 
 /// What the account could do until a moment at or before now.

@@ -18,7 +18,7 @@ use crate::{
     time,
 };
 
-pub(crate) use self::expansion::{in_force, in_force_for_tokens};
+pub(crate) use self::expansion::{held_in_repo, in_force};
 pub use self::lost::Lost;
 pub use self::source::{Source, SourceKind};
 

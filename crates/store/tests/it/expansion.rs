@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use flatpass_store::{
     Account, AppPattern, Group, Holder, NewEntitlement, NewPlanItem, Role, Source, SourceKind, Store, What,
 };
-use flatpass_token::{UnixTime, Verb};
+use flatpass_token::{CommitMade, KeySet, RefName, Secret, UnixTime, Verb, Verifier, VerifierConfig};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -258,6 +258,25 @@ async fn rights(store: &Store, who: &Account, now: UnixTime) -> BTreeSet<Right> 
     rights
 }
 
+/// What a gate lets the account's access tokens do with commits from before all of this.
+async fn rights_of_tokens(store: &Store, secrets: &[(&str, Secret)], now: UnixTime) -> BTreeSet<Right> {
+    let mut rights = BTreeSet::new();
+    for (repo, secret) in secrets {
+        let config = VerifierConfig::new("https://shop.example/", "https://shop.example/repo/x");
+        let verifier = Verifier::new(config, KeySet::new());
+        verifier.set_access_tokens(store.access_grants(repo, now).await.unwrap().into_iter().collect());
+        let token = verifier.verify_access_secret(secret.expose(), now).unwrap();
+        let commit = CommitMade { checksum: &[7; 32], at: UnixTime(0) };
+        for (id, branch) in IDS.into_iter().flat_map(|id| BRANCHES.map(|branch| (id, branch))) {
+            let name = RefName::parse(&format!("app/{id}/x86_64/{branch}")).unwrap();
+            for verb in Verb::ALL.into_iter().filter(|verb| token.allows_commit(*verb, &name, commit)) {
+                rights.insert(((*repo).to_owned(), id.to_owned(), branch.to_owned(), verb));
+            }
+        }
+    }
+    rights
+}
+
 #[tokio::test]
 async fn what_groups_and_plans_give_is_what_a_simple_model_says_and_whatever_goes_is_in_what_was_lost() {
     for seed in 0..12 {
@@ -275,6 +294,15 @@ async fn what_groups_and_plans_give_is_what_a_simple_model_says_and_whatever_goe
             groups.push(store.add_group(&format!("g{number}"), None, NOW, &mut rng).await.unwrap());
             store.add_plan(&format!("p{number}"), None, NOW, &mut rng).await.unwrap();
         }
+        let mut secrets = Vec::new();
+        for account in &accounts {
+            let mut own = Vec::new();
+            for name in REPOS {
+                let made = store.create_access_token(&account.id, name, "x", None, NOW, &mut rng).await;
+                own.push((name, made.unwrap().0));
+            }
+            secrets.push(own);
+        }
         let mut before = vec![BTreeSet::new(); accounts.len()];
         for at in 1..45 {
             step(store, &mut model, &mut rng, &accounts, &groups, at).await;
@@ -286,6 +314,11 @@ async fn what_groups_and_plans_give_is_what_a_simple_model_says_and_whatever_goe
                     rights(store, account, now).await,
                     expected,
                     "seed {seed}, second {at}, account {who}"
+                );
+                assert_eq!(
+                    rights_of_tokens(store, &secrets[who], now).await,
+                    expected,
+                    "seed {seed}, second {at}"
                 );
                 // What went, went by its time or is told.
                 let by_time = |right: &Right| {
