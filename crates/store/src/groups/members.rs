@@ -184,7 +184,7 @@ impl Store {
             })
         };
         let mut members = rows.iter().map(member).collect::<Result<Vec<_>, StoreError>>()?;
-        members.sort_by(|one, other| other.role.cmp(&one.role));
+        members.sort_by_key(|member| std::cmp::Reverse(member.role));
         Ok(members)
     }
 

@@ -156,13 +156,9 @@ async fn step(
             store.grant(new, now, rng).await.unwrap();
             model.given.push(Given { holder, what, verbs, from, ends, revoked: None });
         }
-        35..55 => {
-            if group_there
-                && store
-                    .add_member(&groups[group].id, &accounts[who].id, Role::Member, now, rng)
-                    .await
-                    .unwrap()
-            {
+        35..55 if group_there => {
+            let (to, account) = (&groups[group].id, &accounts[who].id);
+            if store.add_member(to, account, Role::Member, now, rng).await.unwrap() {
                 model.members.push(MemberRow { group, account: who, from: at, removed: None });
             }
         }

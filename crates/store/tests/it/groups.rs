@@ -190,7 +190,7 @@ async fn a_domain_lets_in_proved_addresses_of_exactly_it_and_nobody_that_was_rem
     );
     assert!(!is_member(store, &acme, bob).await && !store.is_email_verified(bob).await.unwrap());
     let joined = store.verify_email(newer.expose(), bob, NOW, &mut rng(4)).await.unwrap().unwrap();
-    assert_eq!(joined, [acme.clone()]);
+    assert_eq!(joined, std::slice::from_ref(&acme));
     assert_eq!(store.verify_email(newer.expose(), bob, NOW, &mut rng(4)).await.unwrap(), None, "once");
     assert!(is_member(store, &acme, bob).await);
 
