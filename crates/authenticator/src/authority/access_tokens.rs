@@ -60,7 +60,8 @@ impl DeviceSecret {
         SecretText::new(format!("{scheme}://{}:{}@{rest}", self.user, self.password.expose()))
     }
 
-    fn identify(&self, request: RequestBuilder) -> RequestBuilder {
+    /// The request, with the secret in it.
+    pub fn identify(&self, request: RequestBuilder) -> RequestBuilder {
         request.basic_auth(&self.user, Some(self.password.expose()))
     }
 }

@@ -30,6 +30,17 @@ use crate::secret::SecretText;
 /// How long metadata is kept, in seconds.
 const METADATA_SECONDS: i64 = 600;
 
+/// In whose name something is fetched.
+#[derive(Debug, Clone, Copy)]
+pub enum Reader<'a> {
+    /// Nobody's.
+    Anybody,
+    /// An account's, with an access token for the API.
+    Account(&'a SecretText),
+    /// A device's, with its secret.
+    Device(&'a DeviceSecret),
+}
+
 /// One authority, as seen from here.
 #[derive(Debug)]
 pub struct Authority {
@@ -231,19 +242,17 @@ impl Authority {
         access_tokens::revoke(&self.http, &self.url, &metadata, secret).await
     }
 
-    /// Fetches something of the authority's own, as the signed-in account or as nobody.
+    /// Fetches something of the authority's own.
     ///
     /// # Errors
     /// All transport errors. A status that is no success gives `None`.
-    pub async fn fetch(
-        &self,
-        below: &str,
-        access: Option<&SecretText>,
-    ) -> Result<Option<Vec<u8>>, AuthorityError> {
-        let mut request = self.http.client().get(self.url.join(below));
-        if let Some(access) = access {
-            request = request.bearer_auth(access.expose());
-        }
+    pub async fn fetch(&self, below: &str, reader: Reader<'_>) -> Result<Option<Vec<u8>>, AuthorityError> {
+        let request = self.http.client().get(self.url.join(below));
+        let request = match reader {
+            Reader::Anybody => request,
+            Reader::Account(access) => request.bearer_auth(access.expose()),
+            Reader::Device(secret) => secret.identify(request),
+        };
         let answer = self.http.send(request).await?;
         Ok(answer.status.is_success().then_some(answer.body))
     }

@@ -13,6 +13,8 @@ const BUS_SERVICE: &str = include_str!("../../data/org.flatpass.Authenticator.se
 const SYSTEMD_UNIT: &str = include_str!("../../data/flatpass-authenticator.service");
 const BRIDGE_SOCKET: &str = include_str!("../../data/flatpass-bridge.socket");
 const BRIDGE_UNIT: &str = include_str!("../../data/flatpass-bridge.service");
+const UPDATE_UNIT: &str = include_str!("../../data/flatpass-update.service");
+const UPDATE_TIMER: &str = include_str!("../../data/flatpass-update.timer");
 /// The program's place in the files as they are shipped.
 const SHIPPED_PROGRAM: &str = "/usr/bin/flatpass-authenticator";
 
@@ -20,10 +22,11 @@ const SHIPPED_PROGRAM: &str = "/usr/bin/flatpass-authenticator";
 ///
 /// A distribution's package does this already; it is for a copy that you built or downloaded. Four small files are
 /// written: dbus-1/services/org.flatpass.Authenticator.service, and in systemd/user flatpass-authenticator.service,
-/// flatpass-bridge.socket and flatpass-bridge.service.
+/// flatpass-bridge.socket and flatpass-bridge.service. With --prefix, for root, also the timer for unattended updates
+/// with this machine's robot: flatpass-update.timer and flatpass-update.service in lib/systemd/system.
 #[derive(Debug, Args)]
 pub struct Install {
-    /// Write below DIR/share, for all users (default: your own data folder, for you alone)
+    /// Write below DIR/share and DIR/lib, for all users (default: your own data folder, for you alone)
     #[arg(long, value_name = "DIR")]
     prefix: Option<PathBuf>,
     /// Remove the files again
@@ -37,7 +40,7 @@ impl Install {
     /// # Errors
     /// If the folders are not writable.
     pub fn run(self) -> Result<(), Failure> {
-        let folder = match (self.prefix, env::var_os("XDG_DATA_HOME").map(PathBuf::from)) {
+        let folder = match (&self.prefix, env::var_os("XDG_DATA_HOME").map(PathBuf::from)) {
             (Some(prefix), _) => prefix.join("share"),
             (None, Some(data)) if data.is_absolute() => data,
             (None, _) => surroundings::home()?.join(".local/share"),
@@ -49,13 +52,19 @@ impl Install {
             )
             .into());
         };
-        for (below, shipped) in [
+        let system = self.prefix.as_ref().map(|prefix| prefix.join("lib/systemd/system"));
+        let for_system = [("flatpass-update.service", UPDATE_UNIT), ("flatpass-update.timer", UPDATE_TIMER)];
+        let for_system =
+            system.iter().flat_map(|folder| for_system.map(|(name, text)| (folder.join(name), text)));
+        let for_users = [
             ("dbus-1/services/org.flatpass.Authenticator.service", BUS_SERVICE),
             ("systemd/user/flatpass-authenticator.service", SYSTEMD_UNIT),
             ("systemd/user/flatpass-bridge.socket", BRIDGE_SOCKET),
             ("systemd/user/flatpass-bridge.service", BRIDGE_UNIT),
-        ] {
-            let path = folder.join(below);
+        ];
+        for (path, shipped) in
+            for_users.map(|(below, text)| (folder.join(below), text)).into_iter().chain(for_system)
+        {
             if self.remove {
                 remove(&path)?;
             } else {

@@ -8,11 +8,11 @@ use anyhow::{Context as _, anyhow, bail};
 use url::Url;
 
 use super::flatpakrepo::FlatpakRepo;
+use crate::authority::Reader;
 use crate::authority::access_tokens::DeviceSecret;
 use crate::authority::address::{AuthorityUrl, RepoUrl, host_and_port, is_loopback};
 use crate::authority::error::AuthorityError;
 use crate::authority::http::Http;
-use crate::secret::SecretText;
 use crate::session::{Session, Sessions};
 
 /// The largest `.flatpakrepo` that is read, in bytes.
@@ -61,19 +61,16 @@ impl Found {
         Ok(Self { repo, plain, store, name })
     }
 
-    /// Takes up what the store's own `.flatpakrepo` for this repository says, if it has one: the key above all.
+    /// Takes up what the store's own `.flatpakrepo` for this repository says, if it has one: the key above all. For a
+    /// private repository the store gives it to who has a secret.
     ///
     /// # Errors
     /// All transport errors. That there is no such file, or one for another address, is none.
-    pub async fn take_up_file(
-        &mut self,
-        session: &Session,
-        access: Option<&SecretText>,
-    ) -> anyhow::Result<()> {
+    pub async fn take_up_file(&mut self, session: &Session, reader: Reader<'_>) -> anyhow::Result<()> {
         let Some(name) = below(&self.store, &self.plain).and_then(|path| path.strip_prefix("repo/")) else {
             return Ok(());
         };
-        let Some(body) = session.authority().fetch(&format!("repos/{name}.flatpakrepo"), access).await?
+        let Some(body) = session.authority().fetch(&format!("repos/{name}.flatpakrepo"), reader).await?
         else {
             return Ok(());
         };

@@ -16,6 +16,7 @@ use super::crossing::{Crossing, UNSIGNED};
 use super::location::Found;
 use super::sign_in::HowToSignIn;
 use super::{Failure, surroundings};
+use crate::authority::Reader;
 use crate::authority::access_tokens::{DeviceSecret, MadeSecret};
 use crate::authority::address::AuthorityUrl;
 use crate::dbus::BUS_NAME;
@@ -96,21 +97,25 @@ impl RemoteAdd {
             )
             .into());
         }
-        found.take_up_file(&session, None).await?;
+        found.take_up_file(&session, Reader::Anybody).await?;
         if self.bridge {
             return Box::pin(self.run_over_bridge(&name, found, &installation, sessions)).await;
         }
-        let has_secret = DeviceSecret::in_url(&found.repo.url)?.is_some();
-        let fresh = if !has_secret && found.is_private(&sessions).await? {
+        let given = DeviceSecret::in_url(&found.repo.url)?;
+        let fresh = if given.is_none() && found.is_private(&sessions).await? {
             Some(self.get_secret(&mut found, &installation, &sessions, &session).await?)
         } else {
             let now = sessions.environment().now();
             if !session.authority().knows_repo(&found.plain, now).await? {
                 return Err(self.unknown(&found).into());
             }
+            if let Some(secret) = &given {
+                found.take_up_file(&session, Reader::Device(secret)).await?;
+            }
             self.check_key(&found)?;
             None
         };
+        // From here on a fresh secret is in use, or it is ended.
         let added = self.add(&name, &found, fresh.as_ref(), &installation).await;
         if let (Err(_), Some(fresh)) = (&added, &fresh) {
             take_back(&sessions, &session, &fresh.secret).await;
@@ -210,7 +215,9 @@ impl RemoteAdd {
             self.how.sign_in(sessions, session).await.map_err(Failure::ended)?;
             access = session.api_access().await?;
         }
-        found.take_up_file(session, access.as_ref()).await?;
+        if let Some(access) = &access {
+            found.take_up_file(session, Reader::Account(access)).await?;
+        }
         self.check_key(found)?;
         Ok(())
     }
@@ -241,8 +248,8 @@ impl RemoteAdd {
         eprintln!(
             "The repository {} is private. A system-wide remote keeps this device's secret in {}, which every user \
              and every program of this computer can read: they all could then read what you may read there. To \
-             avoid that, add the remote for you alone with --user, or for unattended machines use a robot of its own \
-             that may do little, and `flatpass-authenticator run`.",
+             avoid that, add the remote for you alone with --user or with --bridge, or for unattended machines use a robot \
+             of its own that may do little, and `flatpass-authenticator run`.",
             found.plain,
             config.display()
         );

@@ -170,8 +170,12 @@ async fn revoke(State(world): Shared, headers: HeaderMap) -> StatusCode {
     }
 }
 
-async fn flatpakrepo(State(world): Shared) -> Response {
-    match world.lock().expect("no panic").machines.flatpakrepo.clone() {
+async fn flatpakrepo(State(world): Shared, headers: HeaderMap) -> Response {
+    let world = world.lock().expect("no panic");
+    if world.is_private && !world.machines.opens_to(&headers) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    match world.machines.flatpakrepo.clone() {
         Some(text) => text.into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }

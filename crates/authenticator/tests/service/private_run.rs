@@ -182,3 +182,50 @@ async fn a_robot_that_others_could_read_is_not_used() {
     assert!(said(&output).contains("https") && output.status.code() == Some(125), "{}", said(&output));
     assert!(!machine.home.path("ran").exists());
 }
+
+/// systemd is not there to start it, so what the unit says is done by hand: its command line, and a folder of credentials.
+/// What its sandboxing settings do is not tested here beyond systemd's own check of the file.
+#[tokio::test]
+async fn the_units_for_updates_at_night_hold_what_they_promise() {
+    let machine = Machine::new().await;
+    let prefix = machine.home.path("usr");
+    let mut install = machine.home.command(PROGRAM, &machine.no_bus);
+    let installed = install.args(["install", "--prefix"]).arg(&prefix).output().expect("run");
+    assert!(installed.status.success(), "{}", said(&installed));
+    let units = prefix.join("lib/systemd/system");
+    let (service, timer) = (units.join("flatpass-update.service"), units.join("flatpass-update.timer"));
+    if let Ok(judged) = machine
+        .home
+        .command("systemd-analyze", &machine.no_bus)
+        .arg("verify")
+        .args([&service, &timer])
+        .output()
+    {
+        assert!(judged.status.success() && said(&judged).is_empty(), "{}", said(&judged));
+    }
+
+    let text = std::fs::read_to_string(&service).expect("text");
+    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).expect(key).to_owned();
+    let (name, source) =
+        value("LoadCredential=").split_once(':').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("two");
+    assert_eq!(source, value("ConditionPathExists="), "no robot, no update");
+    let credentials = machine.home.path("credentials");
+    std::fs::create_dir(&credentials).expect("a folder");
+    let robot = machine.write_robot(&machine.authority.url, 0o600);
+    std::fs::rename(&robot, credentials.join(name)).expect("moved");
+    std::fs::set_permissions(credentials.join("flatpass-robot"), PermissionsExt::from_mode(0o440))
+        .expect("as systemd");
+    let line = value("ExecStart=");
+    let mut words = line.split(' ');
+    assert_eq!(words.next(), Some(PROGRAM));
+    let mut command = machine.home.command(PROGRAM, &machine.no_bus);
+    command
+        .env_remove("DBUS_SESSION_BUS_ADDRESS")
+        .env("CREDENTIALS_DIRECTORY", &credentials)
+        .env("FLATPAK_SYSTEM_DIR", machine.home.path("system"))
+        .args(words);
+    let output = tokio::task::spawn_blocking(move || command.output().expect("run")).await.expect("no panic");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("Nothing to do"), "it is flatpak's: {}", said(&output));
+    assert_eq!(machine.left(), 0);
+}
