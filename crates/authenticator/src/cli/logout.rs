@@ -7,7 +7,8 @@ use crate::authority::address::AuthorityUrl;
 
 /// Sign out of a store.
 ///
-/// This computer forgets the sign-in, and the store ends it.
+/// This computer forgets the sign-in, and the store ends it, and with it the secrets of private remotes that were added
+/// with it.
 #[derive(Debug, Args)]
 pub struct Logout {
     #[command(flatten)]
@@ -23,9 +24,15 @@ impl Logout {
         let url = AuthorityUrl::parse(&self.store.url)?;
         let sessions = surroundings::sessions()?;
         let session = sessions.with(&url)?;
+        let record = sessions.environment().credentials.peek(&url).await?;
         match session.sign_out().await? {
             None => println!("You were not signed in to {}.", url.host()),
-            Some(Ok(())) => println!("You are signed out of {}.", url.host()),
+            Some(Ok(())) => {
+                println!("You are signed out of {}.", url.host());
+                if record.is_some_and(|record| record.has_secrets) {
+                    println!("Private remotes that were added with it do not work any more.");
+                }
+            }
             Some(Err(error)) => {
                 println!("This computer is signed out of {}.", url.host());
                 eprintln!(

@@ -22,6 +22,7 @@ use crate::authority::address::AuthorityUrl;
 use crate::dbus::BUS_NAME;
 use crate::installation::readers::{Readers, readers_of};
 use crate::installation::{Installation, Scope};
+use crate::robot_file::{self, Origin};
 use crate::secret::SecretText;
 use crate::session::{Session, Sessions};
 
@@ -67,6 +68,9 @@ pub struct RemoteAdd {
     bridge: bool,
     #[command(flatten)]
     how: HowToSignIn,
+    /// Sign in as this machine's robot, with the credentials in this file (see `run --help`)
+    #[arg(long, value_name = "FILE", conflicts_with = "no_browser")]
+    robot: Option<PathBuf>,
     /// Do not ask before a secret is put where others can read it
     #[arg(short = 'y', long)]
     assumeyes: bool,
@@ -79,7 +83,11 @@ impl RemoteAdd {
     /// A sentence with the next step; flatpak's own words if it refuses.
     pub async fn run(self) -> Result<(), Failure> {
         let location = self.location()?;
-        let sessions = surroundings::sessions()?;
+        let mut environment = surroundings::environment()?;
+        if let Some(file) = &self.robot {
+            environment.robots.push(robot_file::read(file, Origin::Disk)?);
+        }
+        let sessions = Sessions::new(environment);
         let mut found = Found::at(&location, self.store.as_deref(), &sessions).await?;
         let session = sessions.with(&found.store)?;
         let name = self.name.clone().unwrap_or_else(|| found.name.clone());

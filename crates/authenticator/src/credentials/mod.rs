@@ -203,6 +203,20 @@ impl LockedSignIn {
         Ok(record)
     }
 
+    /// Notes that secrets of remotes depend on the sign-in.
+    ///
+    /// # Errors
+    /// [`CredentialError::Files`].
+    pub async fn note_secrets(&self) -> Result<(), CredentialError> {
+        match self.credentials.records.read(&self.authority).await? {
+            Some(record) if !record.has_secrets => {
+                let record = Record { has_secrets: true, ..record };
+                self.credentials.records.write(&self.authority, &record).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Forgets the sign-in.
     ///
     /// # Errors

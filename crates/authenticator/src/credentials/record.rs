@@ -41,6 +41,9 @@ pub struct Record {
     pub signed_in_at: UnixTime,
     /// When the token was last replaced.
     pub refreshed_at: UnixTime,
+    /// Whether remotes have secrets that were made with this sign-in: they end when the authority ends it.
+    #[serde(default)]
+    pub has_secrets: bool,
     /// Where the token is.
     pub place: Place,
 }

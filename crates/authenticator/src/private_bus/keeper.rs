@@ -20,6 +20,8 @@ use crate::webflow::pkce::random_text;
 
 /// Time for the daemon to end by itself.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What is kept of the daemon's complaints, in bytes.
+const MAX_COMPLAINT_BYTES: u64 = 4096;
 /// A Unix socket's path has at most 107 bytes.
 const MAX_FOLDER_BYTES: usize = 80;
 
@@ -60,16 +62,30 @@ pub async fn keep(rng: &mut impl CryptoRng, runtime_folder: Option<PathBuf>) -> 
         .args(["--nofork", "--nopidfile", "--nosyslog", "--print-address=1"])
         .arg(format!("--config-file={}", config.display()))
         .stdin(Stdio::null())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .map_err(KeeperError::Daemon)?;
     let mut nothing = [0; 64];
     let end_of_input = async { while input.read(&mut nothing).await.is_ok_and(|count| count > 0) {} };
+    // Its complaints are of interest when it fails, which is when it ends by itself.
+    let complaints = daemon.stderr.take();
+    let complaining = tokio::spawn(async move {
+        let mut text = Vec::new();
+        if let Some(mut complaints) = complaints {
+            let _broken = (&mut complaints).take(MAX_COMPLAINT_BYTES).read_to_end(&mut text).await;
+            let _rest = tokio::io::copy(&mut complaints, &mut tokio::io::sink()).await;
+        }
+        text
+    });
     tokio::select! {
         () = end_of_input => {}
         _ = terminate.recv() => {}
         _ = hang_up.recv() => {}
-        _ = daemon.wait() => {}
+        _ = daemon.wait() => {
+            let text = complaining.await.unwrap_or_default();
+            let _closed = io::stderr().write_all(&text);
+        }
     }
     end(&mut daemon).await;
     Ok(())

@@ -165,12 +165,14 @@ impl Session {
             sign_in: random_text(&mut self.environment.rng()),
             signed_in_at: now,
             refreshed_at: now,
+            has_secrets: false,
             place: Place::SecretService,
         };
         let record = locked.store(record, &refresh, true).await?;
         *access = Access { sign_in: Some(record.sign_in), token: Some((token, expires)), unsaved: None };
         self.cache().clear();
-        Ok(former.map(|(_, refresh)| refresh))
+        // What ends a sign-in ends the secrets of remotes that were made with it: then it stays, on the account's page.
+        Ok(former.filter(|(record, _)| !record.has_secrets).map(|(_, refresh)| refresh))
     }
 
     /// Signs out: forgets the sign-in, then tells the authority. Gives whether there was one, and what kept the

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Session;
+use super::identity::Identity;
 use super::refusal::Refusal;
 use crate::authority::access_tokens::MadeSecret;
 use crate::authority::address::RepoUrl;
@@ -29,6 +30,9 @@ impl Session {
     ) -> Result<MadeSecret, Refusal> {
         let sign_in_first = || Refusal::SignInFirst { url: self.authority.url().to_string() };
         let access = self.access(true, None).await?.ok_or_else(sign_in_first)?;
+        if self.identity == Identity::Person {
+            self.environment.credentials.lock(self.authority.url()).await?.note_secrets().await?;
+        }
         let now = self.environment.now();
         match self.authority.make_device_secret(&access, repo, name, now).await {
             Err(AuthorityError::InvalidAccessToken { .. }) => {

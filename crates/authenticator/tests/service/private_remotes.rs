@@ -121,6 +121,11 @@ async fn a_private_remote_is_added_with_a_secret_of_this_device_that_no_argument
     }
     assert_eq!(private.authority.world().machines.secrets.len(), 2);
 
+    // Signing in again does not end the sign-in that the remotes depend on.
+    let again = private.run(&["login", &private.authority.url]).await;
+    assert_eq!(again.status.code(), Some(0), "{}", said(&again));
+    assert!(private.authority.world().revoked.is_empty());
+
     let (code, text) = private.add(&["--user"]).await;
     assert_eq!(code, Some(1));
     assert!(text.contains("already"), "{text}");
