@@ -226,4 +226,5 @@ def test_signing_in_again_leaves_the_remotes_that_were_added_before(private_worl
     ann.run(AUTHENTICATOR, "remote-add", "--user", "--no-gpg-verify", where(private_world), "shop")
     out = ann.run(AUTHENTICATOR, "logout", private_world.store.url).stdout
     assert "remotes that were added with it do not work any more" in out
+    private_world.store.settle()
     assert not opens(private_world, secret(ann, "user"))
