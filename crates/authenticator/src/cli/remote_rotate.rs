@@ -142,8 +142,8 @@ impl RemoteRotate {
         let url = made.secret.put_into(&found.plain);
         let slash = if found.remote.url.ends_with('/') { "/" } else { "" };
         let url = crate::secret::SecretText::new(format!("{}{slash}", url.expose()));
+        // The new secret is not ended then: that would end the former one too, which the remote goes on with.
         if let Err(error) = locked.change_url(name, &found.remote.url, &url) {
-            let _kept_for_an_hour = authority.revoke_device_secret(&made.secret, now()).await;
             return Err(anyhow!(error)
                 .context("The former secret works for an hour yet; run this again before that")
                 .into());

@@ -172,7 +172,11 @@ async fn revoke(State(world): Shared, headers: HeaderMap) -> StatusCode {
 
 async fn flatpakrepo(State(world): Shared, headers: HeaderMap) -> Response {
     let world = world.lock().expect("no panic");
-    if world.is_private && !world.machines.opens_to(&headers) {
+    let bearer =
+        headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let is_member =
+        bearer.is_some_and(|bearer| world.access.contains(bearer)) || world.machines.opens_to(&headers);
+    if world.is_private && !is_member {
         return StatusCode::UNAUTHORIZED.into_response();
     }
     match world.machines.flatpakrepo.clone() {

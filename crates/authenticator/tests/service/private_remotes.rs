@@ -169,7 +169,7 @@ async fn a_secret_that_is_of_no_use_is_ended_and_none_is_made_for_nothing() {
     let (code, text) = private.add(&["--user"]).await;
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("flatpak did not add the remote"), "{text}");
-    assert_eq!(private.authority.world().machines.names.len(), 2);
+    assert_eq!(private.authority.world().machines.names.len(), 1);
     assert!(private.authority.world().machines.secrets.is_empty(), "flatpak refused, so it was ended");
     std::fs::remove_file(private.home.path("refuse")).expect("removed");
 

@@ -2,7 +2,7 @@
 //!
 //! `GET /repos/REPO.flatpakrepo` is what stores and `.flatpakref` files point to: for a repo whose list is public it is everybody's;
 //! for a private one it is for the bearer of an access token (HTTP Basic, which flatpak sends when the URL has user and
-//! password in it) and has that secret in its own URL. `POST /account/repos/REPO/flatpakrepo` and `…/flatpakref?app=ID&branch=BRANCH`
+//! password in it) and has that secret in its own URL, or for a member's device with an access token for the API. `POST /account/repos/REPO/flatpakrepo` and `…/flatpakref?app=ID&branch=BRANCH`
 //! make a new access token for a private repo and give the file that has it.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use flatpass_store::RepoPolicy;
 use flatpass_token::{RefKind, RefName, Secret};
 
 use super::words;
-use crate::api::basic_password;
+use crate::api::{basic_password, bearer, require_access};
 use crate::app::{App, Rng};
 use crate::membership::in_repo;
 use crate::problem::ApiError;
@@ -105,6 +105,12 @@ pub(crate) async fn public(
     let view = snapshot.repos.get(name);
     if let Some(view) = view.filter(|view| view.repo.policy != RepoPolicy::Private) {
         return Ok(repo_file(&app, view, None));
+    }
+    // A device that is signed in, and is about to get a secret of its own.
+    if let Ok(token @ Some(_)) = bearer(&headers) {
+        let access = require_access(&app, token).await?;
+        let membership = in_repo(&app, name, &access.account_id).await?.ok_or(ApiError::BadSecret)?;
+        return Ok(repo_file(&app, &membership.view, None));
     }
     let secret = basic_password(&headers)?;
     // The same work for what is there and what is not.

@@ -6,6 +6,7 @@ use flatpass_token::Verb;
 use reqwest::Method;
 
 use crate::browser::{Browser, Page};
+use crate::oauth::device;
 use crate::ref_tokens::entitle;
 use crate::shop::{Shop, rng, soon};
 
@@ -45,6 +46,28 @@ async fn repo_file(shop: &Shop, name: &str, secret: Option<&str>) -> Page {
         request = request.basic_auth("device", secret);
     }
     browser.send(request).await
+}
+
+#[tokio::test]
+async fn a_members_device_gets_the_key_before_it_has_a_secret_and_others_learn_nothing() {
+    let shop = Shop::open().await;
+    let file = async |name: &str, access: &str| {
+        let browser = shop.browser();
+        let request = browser.request(Method::GET, &format!("/repos/{name}.flatpakrepo"));
+        browser.send(request.bearer_auth(access)).await
+    };
+    let ada = shop.signed_up("ada@example.org").await;
+    let (access, _) = device(&shop, &ada).await;
+    entitle(&shop, "ada@example.org", "inside", "*", &MEMBER).await;
+    shop.store.set_repo_gpg_key("inside", Some("bVhF")).await.unwrap();
+    soon("the key counts", async || file("inside", &access).await.body.contains("GPGKey=bVhF")).await;
+    assert_eq!(lines(&file("inside", &access).await)["Url"], shop.repo_url("inside"), "without a secret");
+
+    let eve = shop.signed_up("eve@example.org").await;
+    let (access, _) = device(&shop, &eve).await;
+    let (there, absent) = (file("inside", &access).await, file("nothing", &access).await);
+    assert_eq!((there.status, &there.body), (401, &absent.body));
+    assert_eq!(file("inside", "x").await.status, 401);
 }
 
 #[tokio::test]
