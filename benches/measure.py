@@ -167,9 +167,9 @@ def table(cases, issued, begun, their_begin, idle, loaded, their_loaded, rounds,
     return lines
 
 
-def record(lines: list[str]) -> None:
+def record(lines: list[str], mark: str = "table") -> None:
     """Puts the table between its two marks in the manual."""
-    begin, end = "<!-- table: begin -->", "<!-- table: end -->"
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     before, _, rest = TABLE.read_text().partition(begin)
     _, _, after = rest.partition(end)
     TABLE.write_text("\n".join([before + begin, "", *lines, "", end + after]))
@@ -191,4 +191,5 @@ def main() -> None:
         record(lines)
 
 
-main()
+if __name__ == "__main__":
+    main()

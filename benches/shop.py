@@ -45,6 +45,14 @@ class Bench:
             raise RuntimeError(f"the repo has no object of about {size} bytes")
         return str(nearest.relative_to(self.repo.path))
 
+    def answers(self, repo: str, path: str) -> bool:
+        """Whether the server gives the object, or at least asks for a token, so that it knows what it is."""
+        try:
+            urllib.request.urlopen(f"{self.store.repo_url(repo)}/{path}").close()
+        except urllib.error.HTTPError as refusal:
+            return refusal.code == 401
+        return True
+
     def bytes(self, path: str) -> int:
         return (self.repo.path / path).stat().st_size
 

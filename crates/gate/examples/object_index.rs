@@ -61,7 +61,8 @@ fn make(folder: &Path, objects: usize) -> anyhow::Result<()> {
             let root = maker.directory(&root, meta);
             let name = format!("app/org.test.App{app}/x86_64/stable");
             let token_type = if app % 3 == 0 { None } else { Some(2) };
-            maker.commit(&[&name], token_type, version as u64, root, meta);
+            let commit = maker.commit(&[&name], token_type, version as u64, root, meta);
+            maker.point(&name, commit);
             made += 2;
         }
         app += 1;

@@ -60,6 +60,13 @@ impl Maker {
         self.write(&tuple(&[array(files.collect()), array(directories.collect())]).bytes, ObjectKind::DirTree)
     }
 
+    /// Makes a ref point to that commit.
+    pub(crate) fn point(&self, name: &str, commit: Checksum) {
+        let path = self.root.join("refs/heads").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, format!("{commit}\n")).unwrap();
+    }
+
     pub(crate) fn commit(
         &self,
         refs: &[&str],

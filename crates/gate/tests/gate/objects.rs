@@ -206,7 +206,9 @@ impl Scene {
         let root = Directory { files: vec![], directories: vec![("bin".to_owned(), bin)] };
         let root = self.maker.directory(&root, self.meta);
         let name = format!("app/{id}/x86_64/stable");
-        (self.maker.commit(&[&name], token_type, time, root, self.meta), paths)
+        let commit = self.maker.commit(&[&name], token_type, time, root, self.meta);
+        self.maker.point(&name, commit);
+        (commit, paths)
     }
 
     fn remove(&self, commit: Checksum) {
