@@ -81,7 +81,7 @@ fn objects_below(folder: &Path) -> anyhow::Result<Vec<Checksum>> {
             let path = format!("objects/{}/{}", folder.to_string_lossy(), name.to_string_lossy());
             match RepoPath::parse(&path) {
                 Some(RepoPath::Object { checksum, kind }) if kind != ObjectKind::Commit => {
-                    found.push(checksum)
+                    found.push(checksum);
                 }
                 _ => {}
             }

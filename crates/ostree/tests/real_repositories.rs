@@ -140,7 +140,7 @@ fn deltas(shop: &Shop, repo: &Repo) {
     let listed = shop.ostree(&["static-delta", "list"]);
     let deltas = repo.deltas().unwrap();
     assert_eq!(
-        deltas.iter().map(ToString::to_string).collect::<std::collections::BTreeSet<_>>(),
+        deltas.iter().map(ToString::to_string).collect::<BTreeSet<_>>(),
         listed.lines().map(str::to_owned).collect()
     );
     assert!(deltas.iter().any(|name| name.from.is_some()));

@@ -80,11 +80,11 @@ impl Maker {
             metadata.push(entry(
                 "ostree.ref-binding",
                 "as",
-                array(refs.iter().map(|name| text(name)).collect()),
+                &array(refs.iter().map(|name| text(name)).collect()),
             ));
         }
         if let Some(number) = token_type {
-            metadata.push(entry("xa.token-type", "i", Part::new(number.to_le_bytes().to_vec(), 4)));
+            metadata.push(entry("xa.token-type", "i", &Part::new(number.to_le_bytes().to_vec(), 4)));
         }
         let mut metadata = array(metadata);
         metadata.alignment = 8;
@@ -120,7 +120,7 @@ fn text(text: &str) -> Part {
     Part::new([text.as_bytes(), b"\0"].concat(), 1)
 }
 
-fn entry(key: &str, kind: &str, value: Part) -> Part {
+fn entry(key: &str, kind: &str, value: &Part) -> Part {
     let variant = Part::new([value.bytes.as_slice(), b"\0", kind.as_bytes()].concat(), 8);
     tuple(&[text(key), variant])
 }

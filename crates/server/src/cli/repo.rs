@@ -21,6 +21,7 @@ pub(super) enum RepoCommand {
     #[command(after_help = "Policies:\n  \
         open     everything is served to everybody\n  \
         refs     the list is public; apps with a price, or with a token type that is not open, need a token\n  \
+        objects  as refs, and every file is checked too, not only the commit that names it\n  \
         private  everything needs a token, the list too; with --signing-key everybody sees a list of their own\n\n\
         Examples:\n  flatpass repo add apps /srv/repo\n  \
         flatpass repo add internal /srv/internal --policy private\n\n\
@@ -30,7 +31,7 @@ pub(super) enum RepoCommand {
         name: String,
         /// The directory of the repository
         path: PathBuf,
-        /// What needs a token: open, refs or private
+        /// What needs a token: open, refs, objects or private
         #[arg(long, default_value = "refs")]
         policy: RepoPolicy,
         /// Another public URL under which clients may have this repo (a mirror, a CDN); may be given again

@@ -7,12 +7,14 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use flatpass_gate::ObjectIndexState;
 use flatpass_store::RepoPolicy;
 use flatpass_token::UnixTime;
 
 use super::words;
 
 use crate::app::App;
+use crate::snapshot::RepoView;
 use crate::web::browser::Browser;
 use crate::web::page::{Frame, PageError, render};
 
@@ -53,9 +55,21 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> (StatusCode, String) 
         return wrong("the database does not answer\n".to_owned());
     }
     match app.stuck_since.load(Ordering::Relaxed) {
-        0 => (StatusCode::OK, "ok\n".to_owned()),
+        0 => (StatusCode::OK, format!("ok\n{}", being_read(&app))),
         since => wrong(format!("no change was taken up since {}\n", words::moment(UnixTime(since)))),
     }
+}
+
+/// One line for each repo whose object index is not ready, so that its objects are answered with 503.
+fn being_read(app: &App) -> String {
+    let snapshot = app.snapshot.load();
+    let line = |(name, view): (&String, &Arc<RepoView>)| match view.objects.as_ref()?.state() {
+        ObjectIndexState::Building { done, of } => {
+            Some(format!("the objects of {name} are being read: {done} of {of} commits\n"))
+        }
+        ObjectIndexState::Ready { .. } => None,
+    };
+    snapshot.repos.iter().filter_map(line).collect()
 }
 
 pub(crate) async fn not_found() -> PageError {
