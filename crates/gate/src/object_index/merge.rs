@@ -1,7 +1,8 @@
 //! Makes a table out of an earlier one and what was found since.
 
 use std::collections::HashMap;
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use flatpass_ostree::Checksum;
@@ -14,6 +15,9 @@ use super::unnamed::{self, View};
 
 /// A bucket has this many objects at least, on average, and less than twice as many.
 const BUCKET: u64 = 4;
+
+/// So much is written at once.
+const PENDING_BYTES: usize = 256 << 10;
 
 /// That an object belongs to a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,7 +162,9 @@ impl<'a> Renumbered<'a> {
 
 /// Writes the parts one after the other.
 struct Writer {
-    file: BufWriter<std::fs::File>,
+    file: File,
+    /// What is to be counted into the digest and written next.
+    pending: Vec<u8>,
     digest: TableDigest,
     counts: Counts,
     /// Where the buckets begin that are known to begin.
@@ -166,11 +172,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(mut file: std::fs::File, most: u64) -> io::Result<Self> {
+    fn new(mut file: File, most: u64) -> io::Result<Self> {
         file.seek(SeekFrom::Start(HEADER_BYTES as u64))?;
         let bucket_bits = (most / BUCKET).checked_ilog2().unwrap_or(0).min(30);
         Ok(Self {
-            file: BufWriter::with_capacity(256 << 10, file),
+            file,
+            pending: Vec::with_capacity(PENDING_BYTES),
             digest: TableDigest::default(),
             counts: Counts { bucket_bits, ..Counts::default() },
             buckets: Vec::with_capacity((1 << bucket_bits) + 1),
@@ -178,8 +185,18 @@ impl Writer {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.digest.body(bytes);
-        self.file.write_all(bytes)
+        if self.pending.len() + bytes.len() > PENDING_BYTES {
+            self.flush()?;
+        }
+        self.pending.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.digest.body(&self.pending);
+        self.file.write_all(&self.pending)?;
+        self.pending.clear();
+        Ok(())
     }
 
     fn group(&mut self, group: &[Pair], set: SetId) -> io::Result<()> {
@@ -213,7 +230,8 @@ impl Writer {
         let classes: String = plan.classes.iter().map(Class::to_line).collect();
         self.write(classes.as_bytes())?;
         self.write(plan.origin)?;
-        let Self { file, digest, counts, .. } = self;
+        self.flush()?;
+        let Self { mut file, digest, counts, .. } = self;
         let counts = Counts {
             sets: u32::try_from(sets.ends.len()).map_err(io::Error::other)?,
             members: sets.members.len() as u64,
@@ -224,7 +242,6 @@ impl Writer {
         };
         let header = counts.to_bytes();
         let digest = digest.finish(&header);
-        let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&header)?;
         file.write_all(&digest)?;
