@@ -37,8 +37,9 @@ use table::{Table, TableError};
 
 /// How often the repo is looked at when nobody asks for it. A look at a repo in which nothing changed takes 256 system calls.
 const LOOK: Duration = Duration::from_millis(300);
-/// The least time between two looks; between long ones there is as much rest as they took.
+/// The least time between two looks; between long ones there is as much rest as they took, up to a second.
 const REST: Duration = Duration::from_millis(50);
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// Where an index gets its objects from, and where it keeps itself.
 #[derive(Clone, Debug)]
@@ -274,7 +275,7 @@ fn keep_following(index: &Weak<ObjectIndex>, looks: &Looks) {
             }
         }
         drop(index);
-        let rest = begun.elapsed().max(REST);
+        let rest = begun.elapsed().clamp(REST, LONGEST_REST);
         std::thread::sleep(rest);
         looks.wait_for_wish(LOOK.saturating_sub(rest));
     }
