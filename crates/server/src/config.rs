@@ -111,7 +111,8 @@ pub struct Limits {
     pub connections: usize,
     /// Time for running requests to finish after SIGTERM, in seconds.
     pub shutdown_seconds: u64,
-    /// Sign-ins, sign-ups and password changes that one address, and one account, may try in a minute.
+    /// Sign-ins, sign-ups and password changes that one address, and one account, may try in a minute; and as many looks at the codes of
+    /// devices.
     pub sign_in_per_minute: u32,
     /// Calls of the token endpoint that one address may make in a minute.
     pub token_per_minute: u32,

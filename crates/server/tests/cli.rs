@@ -353,6 +353,28 @@ fn the_extension_of_an_app_that_needs_a_token_must_need_one_too() {
     assert_eq!(redirect["weight"], "problem");
 }
 
+/// The files that add it cannot name the store: only the summary can.
+#[test]
+fn the_summary_of_a_private_repo_must_name_the_authenticator_and_the_store() {
+    let shop = Shop::new();
+    let repository = Repository::new();
+    repository.export("org.test.Free", None);
+    repository.flatpak(&["build-update-repo", repository.path()]);
+    shop.run(&["repo", "add", "apps", repository.path()]).ok();
+    shop.run(&["repo", "add", "internal", repository.path(), "--policy", "private"]).ok();
+    let finds = |repo: &str| {
+        let findings = shop.run(&["--json", "repo", "check", repo]).json()["findings"].clone();
+        let mut findings = findings.as_array().unwrap().clone();
+        findings.retain(|one| one["code"] == "no-authenticator");
+        findings
+    };
+    assert_eq!(finds("apps"), Vec::<Value>::new(), "nothing in it needs a token");
+    let found = finds("internal").remove(0);
+    assert_eq!(found["weight"], "problem");
+    repository.shell(&shop, found["mend"][0].as_str().unwrap());
+    assert_eq!(finds("internal"), Vec::<Value>::new());
+}
+
 #[test]
 fn prices_rights_and_access_tokens_are_given_listed_and_taken_away() {
     let shop = Shop::new();
