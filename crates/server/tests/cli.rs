@@ -353,6 +353,29 @@ fn the_extension_of_an_app_that_needs_a_token_must_need_one_too() {
     assert_eq!(redirect["weight"], "problem");
 }
 
+#[test]
+fn the_key_that_signs_indexes_is_in_the_files_for_clients_unless_another_is_given() {
+    use base64::Engine as _;
+    let shop = Shop::new();
+    let repository = Repository::new();
+    let [secret, public] = ["secret", "public"].map(|name| shop.folder().join(name).display().to_string());
+    let id = repository.key_id();
+    repository.shell(&shop, &format!("gpg --batch --export-secret-keys {id} > '{secret}'"));
+    repository.shell(&shop, &format!("gpg --export {id} > '{public}'"));
+    let of_public = base64::engine::general_purpose::STANDARD.encode(fs::read(&public).unwrap());
+    let added = ["--json", "repo", "add", "internal", repository.path(), "--policy", "private"];
+    let added = shop.run(&[&added[..], &["--signing-key", &secret]].concat()).json();
+    assert_eq!(added["gpg_key"], json!(of_public));
+    let set = |arguments: &[&str]| {
+        shop.run(&[&["--json", "repo", "set", "internal"], arguments].concat()).json()["gpg_key"].clone()
+    };
+    assert_eq!(set(&["--no-gpg-key"]), Value::Null);
+    assert_eq!(set(&["--no-gpg-key", "--signing-key", &secret]), Value::Null);
+    assert_eq!(set(&["--gpg-key", &public]), json!(of_public));
+    let mistaken = shop.run(&["repo", "set", "internal", "--gpg-key", &secret]);
+    assert!(mistaken.code == 1 && mistaken.stderr.contains("secret key"), "{}", mistaken.stderr);
+}
+
 /// The files that add it cannot name the store: only the summary can.
 #[test]
 fn the_summary_of_a_private_repo_must_name_the_authenticator_and_the_store() {

@@ -90,6 +90,7 @@ pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Fai
             let path = usable(&path)?;
             let key = gpg_key.as_deref().map(gpg_key::read).transpose()?;
             let listing = listing.read(policy)?;
+            let key = key.or_else(|| repo_listing::public_key(listing.as_ref()?));
             let new = NewRepo { name, path, policy, urls, open_token_types };
             let mut repo = shop.store.add_repo(new, shop.now).await?;
             if let Some(key) = &key {
@@ -117,6 +118,9 @@ pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Fai
             let mut repo = shop.store.repo(&name).await?.ok_or(StoreError::NoRepo(name))?;
             let key = gpg_key.as_deref().map(gpg_key::read).transpose()?;
             let listing = listing.read(repo.policy)?;
+            // Who has another key in the files for clients, or none on purpose, keeps it so.
+            let derived = listing.as_ref().filter(|_| repo.gpg_key.is_none() && !no_gpg_key);
+            let key = key.or_else(|| repo_listing::public_key(derived?));
             let mut told = Vec::new();
             if key.is_some() || no_gpg_key {
                 repo = shop.store.set_repo_gpg_key(&repo.name, key.as_deref()).await?;

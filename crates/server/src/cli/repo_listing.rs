@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use flatpass::openpgp::{MAX_KEY_BYTES, OpenPgpKey, OpenPgpKeyError};
 use flatpass_store::{RepoListing, RepoPolicy};
 use zeroize::Zeroizing;
@@ -14,6 +16,7 @@ use super::shell::quoted;
 pub(super) const HELP: &str = "Of a private repo each person sees the apps that they may list, and no others, once there is a key to sign what they see:\n  \
     gpg --export-secret-keys KEY-ID > key\n  flatpass repo set internal --signing-key key && shred -u key\n\n\
     Use the key that signs the repository, or one whose public half clients have too (flatpak remote-modify --gpg-import). \
+    Unless --gpg-key says another one, .flatpakrepo files have its public half. \
     It must have no passphrase. It is kept sealed in the database.\n\
     Where clients verify no signatures, --per-person-index does it without a key.\n\
     Who may list everything gets the repository's own files.";
@@ -72,6 +75,12 @@ const EXPORT: &str = "export one: gpg --export-secret-keys KEY-ID > key";
 /// The fingerprint of its key.
 pub(super) fn fingerprint(listing: &RepoListing) -> Option<String> {
     OpenPgpKey::read(listing.signing_key.as_ref()?).ok().map(|key| key.fingerprint())
+}
+
+/// The public half of its key, as it stands in files for clients.
+pub(super) fn public_key(listing: &RepoListing) -> Option<String> {
+    let key = OpenPgpKey::read(listing.signing_key.as_ref()?).ok()?;
+    Some(STANDARD.encode(key.public_key()))
 }
 
 /// What a choice means, in words.
