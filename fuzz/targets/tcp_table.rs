@@ -1,4 +1,5 @@
-//! The kernel's table of TCP sockets: whatever it is, nobody is taken for the owner of a connection who is not named as its holder.
+//! The kernel's table of TCP sockets: whatever it is, nobody is taken for the owner of a connection who is not named
+//! as its holder.
 #![no_main]
 
 #[path = "../../crates/authenticator/src/bridge/tcp_table.rs"]

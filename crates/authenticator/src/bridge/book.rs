@@ -1,7 +1,8 @@
 //! The bridge's book: which address of the bridge stands for which repo, and on which port it listens.
 //!
-//! It is the file `bridge.json` of mode 0600 in the state folder. The bridge reads it to know where a request goes. The authenticator
-//! reads it because Flatpak asks for ref tokens under the bridge's address, which the store does not know.
+//! It is the file `bridge.json` of mode 0600 in the state folder. The bridge reads it to know where a request goes.
+//! The authenticator reads it because Flatpak asks for ref tokens under the bridge's address, which the store does
+//! not know.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -26,8 +27,8 @@ use crate::webflow::pkce::random_text;
 const MAX_BOOK_BYTES: u64 = 1024 * 1024;
 /// The most remotes that one user's bridge serves.
 const MAX_REMOTES: usize = 1000;
-/// Where a port is chosen: below those that the system gives to outgoing connections (`ip_local_port_range`), so that none of
-/// them sits on it when the bridge starts.
+/// Where a port is chosen: below those that the system gives to outgoing connections (`ip_local_port_range`), so that
+/// none of them sits on it when the bridge starts.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// The version of the file.
 const VERSION: u32 = 1;
@@ -216,11 +217,10 @@ impl Book {
         Ok((page, remote))
     }
 
-    /// Removes the remote with this key. Gives whether there was one. The port stays as long as the address of another
-    /// remote names it.
+    /// Removes the remote with this key. Gives whether there was one. The port stays as long as the address of
+    /// another remote names it.
     ///
-    /// # Errors
-    /// [`BookError`].
+    /// # Errors [`BookError`].
     pub async fn remove(&self, key: &SecretText) -> Result<bool, BookError> {
         let _lock = self.lock().await?;
         let mut page = self.read()?;

@@ -1,5 +1,5 @@
-//! Summary tokens from `org.flatpass.Authenticator`, which the session bus starts if it does not run. This is the first client of
-//! `RequestSummaryToken`.
+//! Summary tokens from `org.flatpass.Authenticator`, which the session bus starts if it does not run. This is the
+//! first client of `RequestSummaryToken`.
 
 use std::collections::HashMap;
 use std::fmt;

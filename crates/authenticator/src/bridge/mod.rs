@@ -1,16 +1,20 @@
-//! The bridge: a loopback HTTP service that lets a stock Flatpak use a private repo with no secret in any configuration file.
+//! The bridge: a loopback HTTP service that lets a stock Flatpak use a private repo with no secret in any
+//! configuration file.
 //!
-//! A remote's URL is `http://127.0.0.1:PORT/KEY`. A request walks in a straight line: [`server`] accepts the connection if [`peer`] finds in the
-//! [`tcp_table`] that it is this user's; [`sieve`] finds the remote in the [`book`] and judges the [`path`]; [`tokens`] has a summary token, from
-//! [`dbus_source`] (or, inside another command, [`session_source`]); [`upstream`] asks the repo; [`answer`] streams what it says.
+//! A remote's URL is `http://127.0.0.1:PORT/KEY`. A request walks in a straight line: [`server`] accepts the
+//! connection if [`peer`] finds in the [`tcp_table`] that it is this user's; [`sieve`] finds the remote in the
+//! [`book`] and judges the [`path`]; [`tokens`] has a summary token, from [`dbus_source`] (or, inside another
+//! command, [`session_source`]); [`upstream`] asks the repo; [`answer`] streams what it says.
 //!
 //! What it promises:
-//! - only this user (and root) gets an answer, and only who was given the key: another user of the machine, or a web page, learns not
-//!   even what listens here;
-//! - a summary token goes to the repo that it is for, and nowhere else: not to the client, not along a redirect, not into the log;
+//! - only this user (and root) gets an answer, and only who was given the key: another user of the machine, or a web
+//!   page, learns not even what listens here;
+//! - a summary token goes to the repo that it is for, and nowhere else: not to the client, not along a redirect, not
+//!   into the log;
 //! - a client that brings a token of its own is passed on with that and no other.
 //!
-//! What it does not: a program that runs as this user can read the book, and the session bus. It is no boundary inside a session.
+//! What it does not: a program that runs as this user can read the book, and the session bus. It is no boundary
+//! inside a session.
 
 pub mod alongside;
 pub mod answer;

@@ -1,7 +1,8 @@
-//! Which paths below a repo pass the bridge: the files that Flatpak's clients ask for, in the spelling that they send.
+//! Which paths below a repo pass the bridge: the files that Flatpak's clients ask for, in the spelling that they
+//! send.
 //!
-//! This is a sieve, not the repo's own parser: the store judges each path again. It lets no path through that could be read
-//! in two ways, or that leads out of the repo.
+//! This is a sieve, not the repo's own parser: the store judges each path again. It lets no path through that could
+//! be read in two ways, or that leads out of the repo.
 
 /// The longest path that passes, in bytes.
 pub const MAX_PATH_BYTES: usize = 1024;
@@ -16,9 +17,9 @@ const FOLDERS: [&str; 5] = ["objects", "deltas", "delta-indexes", "summaries", "
 pub struct BelowRepo<'a>(&'a str);
 
 impl<'a> BelowRepo<'a> {
-    /// Reads a path as it came over the wire, without a leading slash. `None` if it does not pass: an unknown file or folder,
-    /// an empty part, a part that begins with a dot, or any character but letters, digits and `. _ + -`; percent-encoding
-    /// never passes.
+    /// Reads a path as it came over the wire, without a leading slash. `None` if it does not pass: an unknown file or
+    /// folder, an empty part, a part that begins with a dot, or any character but letters, digits and `. _ + -`;
+    /// percent-encoding never passes.
     #[must_use]
     pub fn parse(raw: &'a str) -> Option<Self> {
         if raw.len() > MAX_PATH_BYTES {
@@ -37,14 +38,15 @@ impl<'a> BelowRepo<'a> {
         self.0
     }
 
-    /// Whether a stock client that gets 401 for it asks the authenticator for a ref token: a commit, or a static delta.
+    /// Whether a stock client that gets 401 for it asks the authenticator for a ref token: a commit, or a static
+    /// delta.
     #[must_use]
     pub fn is_asked_for_again(self) -> bool {
         self.0.ends_with(".commit") || self.0.starts_with("deltas/")
     }
 
-    /// Whether 403 for it means to a stock client that there is none: signatures of a commit, and the list of its deltas. (401 would end
-    /// the pull.)
+    /// Whether 403 for it means to a stock client that there is none: signatures of a commit, and the list of its
+    /// deltas. (401 would end the pull.)
     #[must_use]
     pub fn may_be_absent(self) -> bool {
         self.0.ends_with(".commitmeta") || self.0.starts_with("delta-indexes/")

@@ -12,8 +12,8 @@ use tokio::time::Sleep;
 /// A reader that takes less than this in the time it is given has stopped, as far as we care.
 const ENOUGH_BYTES: usize = 16 * 1024;
 
-/// A stream whose writes fail once the other side has taken next to nothing for `limit`. Only time spent waiting for the other side
-/// counts, not time in which there is nothing to write.
+/// A stream whose writes fail once the other side has taken next to nothing for `limit`. Only time spent waiting for
+/// the other side counts, not time in which there is nothing to write.
 #[derive(Debug)]
 pub(super) struct Impatient<S> {
     inner: S,

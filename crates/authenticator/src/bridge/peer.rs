@@ -1,7 +1,8 @@
 //! Whose program is at the other end of a connection, or listens on a port.
 //!
-//! A loopback port is open to every user of the machine. The kernel knows the owner of each socket, so the bridge asks it before
-//! it reads a byte, and the authenticator asks it before it hands out a token that will be sent to the port.
+//! A loopback port is open to every user of the machine. The kernel knows the owner of each socket, so the bridge
+//! asks it before it reads a byte, and the authenticator asks it before it hands out a token that will be sent to the
+//! port.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -12,7 +13,8 @@ use super::tcp_table::{TcpSocket, listener_on, owner_of, read_table};
 
 /// The kernel's tables.
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
-/// The kernel is asked so many times: a table is not read in one go, and a line can be missed when others end meanwhile.
+/// The kernel is asked so many times: a table is not read in one go, and a line can be missed when others end
+/// meanwhile.
 const TRIES: usize = 3;
 
 fn all_sockets() -> io::Result<Vec<TcpSocket>> {

@@ -100,8 +100,8 @@ impl Pipe {
             if !refused {
                 return pass_back(from, self.limits.upstream_silence);
             }
-            // With 403 the repo says that the token is good and does not open this. Without one it would have said 401, on which
-            // Flatpak asks for a ref token; and of an index Flatpak says on 403 that there is none.
+            // With 403 the repo says that the token is good and does not open this. Without one it would have said
+            // 401, on which Flatpak asks for a ref token; and of an index Flatpak says on 403 that there is none.
             let needs_ref_token = from.status() == StatusCode::FORBIDDEN && wanted.path.is_asked_for_again();
             if is_last || needs_ref_token {
                 return not_enough();
@@ -125,8 +125,8 @@ impl Pipe {
         self.upstream.fetch(repo, wanted.path, &head.method, &head.headers, bearer).await
     }
 
-    /// The book as it is now. Looking whether it changed is one system call on a file in the cache, so it is not put on another
-    /// thread.
+    /// The book as it is now. Looking whether it changed is one system call on a file in the cache, so it is not put
+    /// on another thread.
     fn page(&self) -> Result<Arc<Page>, BookError> {
         let stamp = std::fs::metadata(self.book.path()).ok().map(|file| Stamp {
             inode: file.ino(),

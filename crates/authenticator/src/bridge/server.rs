@@ -87,11 +87,10 @@ pub struct Bridge {
     pub limits: Limits,
 }
 
-/// Serves a bridge on `listener`, which is bound to an address of 127.0.0.1, until `stop` is ready or nobody has been there for
-/// [`Limits::idle`]. Answers that are under way then have [`Limits::ending`] to end.
+/// Serves a bridge on `listener`, which is bound to an address of 127.0.0.1, until `stop` is ready or nobody has been
+/// there for [`Limits::idle`]. Answers that are under way then have [`Limits::ending`] to end.
 ///
-/// # Errors
-/// [`ServeError`], before the first connection is accepted.
+/// # Errors [`ServeError`], before the first connection is accepted.
 pub async fn serve(
     listener: TcpListener,
     bridge: Bridge,

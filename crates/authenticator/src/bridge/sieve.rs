@@ -64,8 +64,8 @@ pub fn sieve<'a>(head: &'a Parts, host: &str, page: &'a Page) -> Result<Wanted<'
     Ok(Wanted { remote, path, bearer: own_bearer(&head.headers)? })
 }
 
-/// Whether the client meant this listener: a page of another site can reach it under a name of its own (DNS rebinding), but not
-/// with this Host.
+/// Whether the client meant this listener: a page of another site can reach it under a name of its own (DNS
+/// rebinding), but not with this Host.
 fn is_for_us(uri: &Uri, headers: &HeaderMap, host: &str) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     let is_host =

@@ -1,4 +1,5 @@
-//! Reads the kernel's tables of TCP sockets, `/proc/net/tcp` and `tcp6` (proc(5)), and what they say of a connection or a port.
+//! Reads the kernel's tables of TCP sockets, `/proc/net/tcp` and `tcp6` (proc(5)), and what they say of a connection
+//! or a port.
 
 use std::io::{self, BufRead};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -45,7 +46,8 @@ impl TcpSocket {
     }
 }
 
-/// An address as the kernel prints it: each 32-bit word of it as a number of this machine's byte order, then the port.
+/// An address as the kernel prints it: each 32-bit word of it as a number of this machine's byte order, then the
+/// port.
 fn read_address(text: &str) -> Option<SocketAddr> {
     let (host, port) = text.split_once(':')?;
     let port = u16::try_from(read_hex(port, 4)?).ok()?;
@@ -87,8 +89,9 @@ pub fn read_table(mut table: impl BufRead) -> io::Result<Vec<TcpSocket>> {
     }
 }
 
-/// The user at the other end of a connection that was accepted on `local` from `peer`; `None` if the kernel knows of no program
-/// that holds that end open. A socket that its program has closed has no owner: the kernel prints user 0 for it.
+/// The user at the other end of a connection that was accepted on `local` from `peer`; `None` if the kernel knows of
+/// no program that holds that end open. A socket that its program has closed has no owner: the kernel prints user 0
+/// for it.
 #[must_use]
 pub fn owner_of(sockets: &[TcpSocket], peer: SocketAddr, local: SocketAddr) -> Option<u32> {
     sockets

@@ -15,7 +15,8 @@ use super::book::Bridged;
 use crate::authority::error::shown;
 use crate::secret::SecretText;
 
-/// How long a token is used without asking again: so long does it take at most until a sign-out on this computer shows here.
+/// How long a token is used without asking again: so long does it take at most until a sign-out on this computer
+/// shows here.
 const KEEP: Duration = Duration::from_secs(60);
 /// After a repo refused a fresh token the authenticator is not asked for another one for this long.
 const PAUSE: Duration = Duration::from_secs(5);

@@ -38,7 +38,8 @@ pub enum UpstreamError {
     /// No connection, no answer in time, or a certificate that is not valid.
     #[error("{0}")]
     Transport(#[from] AuthorityError),
-    /// A redirect that is not followed: to http, to the bridge itself, with a password in it, or to no address at all.
+    /// A redirect that is not followed: to http, to the bridge itself, with a password in it, or to no address at
+    /// all.
     #[error("{host} sends this request on to an address that is not followed. Tell the store's operator.")]
     Redirect {
         /// The host that redirects.

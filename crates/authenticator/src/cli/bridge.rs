@@ -24,9 +24,10 @@ const IDLE_SECONDS: u64 = 300;
 
 /// Let Flatpak use private repositories with no secret in its configuration.
 ///
-/// The bridge listens on this computer only, for you only, and fetches the list of apps with your sign-in. Add a remote
-/// that goes through it with `remote-add --bridge`. With systemd it is started when it is needed, once
-/// `systemctl --user enable --now flatpass-bridge.socket` was run; else start it with this command and leave it running.
+/// The bridge listens on this computer only, for you only, and fetches the list of apps with your sign-in. Add a
+/// remote that goes through it with `remote-add --bridge`. With systemd it is started when it is needed, once
+/// `systemctl --user enable --now flatpass-bridge.socket` was run; else start it with this command and leave it
+/// running.
 #[derive(Debug, Args)]
 pub struct BridgeCommand {
     #[command(subcommand)]

@@ -1,4 +1,5 @@
-//! `remote-add --bridge`: a remote whose address is the bridge's, and a bridge that is there when Flatpak first uses it.
+//! `remote-add --bridge`: a remote whose address is the bridge's, and a bridge that is there when Flatpak first uses
+//! it.
 
 use std::env;
 use std::fs;
@@ -32,11 +33,11 @@ pub(super) struct Crossing {
 }
 
 impl Crossing {
-    /// Enters the repo into the bridge's book, and sees to it that a bridge listens: the socket unit's if systemd is there,
-    /// else one in this process until [`Self::close`].
+    /// Enters the repo into the bridge's book, and sees to it that a bridge listens: the socket unit's if systemd is
+    /// there, else one in this process until [`Self::close`].
     ///
-    /// # Errors
-    /// A sentence with the next step, if the signed-in account may not see the index, or no bridge can listen.
+    /// # Errors A sentence with the next step, if the signed-in account may not see the index, or no bridge can
+    /// listen.
     pub(super) async fn open(
         sessions: &Arc<Sessions>,
         session: &Arc<Session>,

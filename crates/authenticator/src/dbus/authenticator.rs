@@ -1,4 +1,5 @@
-//! `org.freedesktop.Flatpak.Authenticator`: the object that Flatpak calls, and that callers of `RequestSummaryToken` call.
+//! `org.freedesktop.Flatpak.Authenticator`: the object that Flatpak calls, and that callers of `RequestSummaryToken`
+//! call.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -109,7 +110,8 @@ impl Authenticator {
         self.begin(&handle_token, asked, &header, connection).await
     }
 
-    /// Begins a request for a token for the index of a remote. Its answer is the `Response` signal of the request object.
+    /// Begins a request for a token for the index of a remote. Its answer is the `Response` signal of the request
+    /// object.
     #[expect(clippy::too_many_arguments, reason = "the interface is the one that was proposed for Flatpak")]
     #[zbus(out_args("handle"))]
     async fn request_summary_token(

@@ -9,11 +9,11 @@ use crate::bridge::peer::{self, Listener};
 impl Sessions {
     /// The repo that a remote's address stands for: itself, or the one behind the bridge.
     ///
-    /// What Flatpak gets a token for here, it sends to that address. So a loopback address is nobody's but this user's bridge, and that
-    /// only for the remote's own store and while this user holds the port; the bridge's addresses are told to no store.
+    /// What Flatpak gets a token for here, it sends to that address. So a loopback address is nobody's but this
+    /// user's bridge, and that only for the remote's own store and while this user holds the port; the bridge's
+    /// addresses are told to no store.
     ///
-    /// # Errors
-    /// [`Refusal`], if there can be no token for that address.
+    /// # Errors [`Refusal`], if there can be no token for that address.
     pub async fn real_repo(&self, store: &AuthorityUrl, address: RepoUrl) -> Result<RepoUrl, Refusal> {
         if !address.is_loopback() {
             return Ok(address);

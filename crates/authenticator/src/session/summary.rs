@@ -41,10 +41,10 @@ impl SummaryGrant {
 }
 
 impl Session {
-    /// Gives a token for the repo's index, with a sign-in on the way if nobody is signed in and somebody may be asked.
+    /// Gives a token for the repo's index, with a sign-in on the way if nobody is signed in and somebody may be
+    /// asked.
     ///
-    /// # Errors
-    /// [`Ended`].
+    /// # Errors [`Ended`].
     pub async fn summary_token(
         self: &Arc<Self>,
         ask: &SummaryAsk,
@@ -60,8 +60,8 @@ impl Session {
         }
     }
 
-    /// Answers from memory, or asks the authority. One question at a time: who asks for the same at the same time finds
-    /// the answer in memory.
+    /// Answers from memory, or asks the authority. One question at a time: who asks for the same at the same time
+    /// finds the answer in memory.
     async fn look_up_summary(self: &Arc<Self>, ask: &SummaryAsk) -> Result<SummaryGrant, Ended> {
         let arrived = self.environment.now();
         let _turn = self.asking.lock().await;

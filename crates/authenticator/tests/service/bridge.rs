@@ -262,7 +262,8 @@ async fn a_token_that_the_repo_refuses_is_exchanged_once() {
     assert_eq!(*source.asked.lock().expect("no panic"), [false, true]);
 }
 
-/// On 401 for a commit Flatpak asks the authenticator for a ref token. A repo says 403 to a token that does not open it.
+/// On 401 for a commit Flatpak asks the authenticator for a ref token. A repo says 403 to a token that does not open
+/// it.
 #[tokio::test]
 async fn a_commit_that_the_index_token_does_not_open_is_401_so_that_flatpak_asks_for_a_ref_token() {
     let upstream = Upstream::start(|_| Reply::status("403 Forbidden", "", "no")).await;

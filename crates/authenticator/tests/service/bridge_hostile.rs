@@ -1,4 +1,5 @@
-//! The bridge and those who mean harm: other users of the machine, web pages, repos and clients. Threats 3, 7, 15, 16.
+//! The bridge and those who mean harm: other users of the machine, web pages, repos and clients. Threats 3, 7, 15,
+//! 16.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

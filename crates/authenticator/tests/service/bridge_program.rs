@@ -1,4 +1,5 @@
-//! The bridge as a program, with the authenticator on a bus: sign-in to index, ref tokens under its address, sockets, memory, log.
+//! The bridge as a program, with the authenticator on a bus: sign-in to index, ref tokens under its address, sockets,
+//! memory, log.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,5 @@
-//! A repo's server of a few lines, which notes the head of each request and answers with whatever bytes the test wants; and a
-//! client as plain.
+//! A repo's server of a few lines, which notes the head of each request and answers with whatever bytes the test
+//! wants; and a client as plain.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
