@@ -51,6 +51,7 @@ class Person:
         self._install_authenticator(share)
         self._bus = self._start_bus()
         self._windows: list[pexpect.spawn] = []
+        self._background: list[subprocess.Popen] = []
 
     def _install_authenticator(self, share: Path) -> None:
         services = share / "dbus-1" / "services"
@@ -110,6 +111,13 @@ class Person:
             raise AssertionError(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout}\n{self.session_log()}")
         return done
 
+    def background(self, *argv: str) -> subprocess.Popen:
+        """Starts a program that runs until it is told to end, or until the person leaves. It writes to the session's log."""
+        with open(self.home / "session.log", "ab") as log:
+            started = subprocess.Popen(argv, env=self.env, cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._background.append(started)
+        return started
+
     def flatpak(self, *argv: str, check: bool = True, timeout: float = PATIENCE):
         """Runs `flatpak --user …` without a terminal, answering yes."""
         return self.run("flatpak", "--user", *argv, check=check, timeout=timeout)
@@ -153,6 +161,9 @@ class Person:
         """Ends everything that the person started."""
         for window in self._windows:
             window.close(force=True)
+        for program in self._background:
+            program.terminate()
+            program.wait(timeout=15)
         pid = self.authenticator_pid()
         if pid is not None:
             os.kill(pid, signal.SIGTERM)
