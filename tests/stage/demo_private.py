@@ -20,6 +20,7 @@ def browse(person: Person, plan: str, url: str) -> None:
     person.run(str(STAGE / "scripted-browser"), url)
     show("\n".join(f"browser: {line}" for line in person.pages_seen()))
     person.has_account = True
+    person.browser_will("buy")
 
 
 def apps(person: Person) -> str:
@@ -97,6 +98,7 @@ def tell_it(scene: Scene, folder: Path, store, key: Key) -> None:
     kiosk = scene.person("kiosk")
     del kiosk.env["DBUS_SESSION_BUS_ADDRESS"]
     secret = store.json("access-token", "add", "robot/kiosk", REMOTE, "--name", "kiosk")["url"]
+    store.settle()
     kiosk.flatpak("remote-add", f"--gpg-import={key.public}", REMOTE, secret)
     run = ["flatpass-authenticator", "run", "--robot", str(robot), "--"]
     kiosk.run(*run, "flatpak", "--user", "install", "-y", "--noninteractive", REMOTE, WIKI)

@@ -74,7 +74,7 @@ class Person:
         """What the browser does with the next page that it is sent to: `buy` (sign up or in, buy, pay, allow),
         `sign-in` (the same, but cancels where it should pay), `decline` (the card is declined), `deny` (says no to
         the device), `close` (the window is closed at once), `fail` (the browser cannot be started), `device CODE` (types
-        the code of a device where it is asked for, and lets the device in)."""
+        the code of a device where it is asked for, and lets the device in), `join` (follows an invitation into a group)."""
         self._plan = plan
         self._write_script()
 
