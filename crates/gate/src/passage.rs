@@ -244,8 +244,15 @@ impl Passage<'_> {
                 let gated = match visitor {
                     None if open => false,
                     None if current.opens(&self.verify()?, set, Way::Download) => true,
-                    Some(token) if current.opens(token, set, Way::DownloadOrList(&judgement)) => true,
-                    None | Some(_) => return Err(Refusal::OutOfScope(Scope::Download)),
+                    Some(token) => {
+                        let lists_of_apps = self.partial_lister(visitor).is_none();
+                        let way = Way::DownloadOrList { judgement: &judgement, lists_of_apps };
+                        if !current.opens(token, set, way) {
+                            return Err(Refusal::OutOfScope(Scope::Download));
+                        }
+                        true
+                    }
+                    None => return Err(Refusal::OutOfScope(Scope::Download)),
                 };
                 return Ok(Permission::gated_if(gated));
             }

@@ -77,9 +77,6 @@ impl Follower {
             }
         }
         self.failed = false;
-        if self.unsaved {
-            self.save(index);
-        }
         Ok(())
     }
 
@@ -105,8 +102,9 @@ impl Follower {
         }
     }
 
-    fn save(&mut self, index: &ObjectIndex) {
-        let Some(table) = &self.table else { return };
+    /// Puts the table into its file, if it is not there yet.
+    pub(super) fn save(&mut self, index: &ObjectIndex) {
+        let Some(table) = self.table.as_ref().filter(|_| self.unsaved) else { return };
         let (name, file) = (&index.config.name, &index.config.file);
         match store::save(table, file) {
             Ok(()) => (self.unsaved, self.told_unsaved) = (false, false),

@@ -83,7 +83,11 @@ pub(crate) enum Way<'a> {
     /// It must allow `download` of a ref.
     Download,
     /// Or, in a private repo, `list` of a ref whose commits are open.
-    DownloadOrList(&'a Judgement),
+    DownloadOrList {
+        judgement: &'a Judgement,
+        /// Whether the repo's own lists of apps are for everybody who may list anything.
+        lists_of_apps: bool,
+    },
 }
 
 impl Current {
@@ -132,10 +136,10 @@ impl Current {
         let allows = |verb| class.refs.iter().any(|name| token.allows_some_commit(verb, name));
         match way {
             Way::Download => allows(Verb::Download),
-            Way::DownloadOrList(judgement) => {
+            Way::DownloadOrList { judgement, lists_of_apps } => {
                 allows(Verb::Download)
                     || (judgement.is_open_class(number)
-                        && (allows(Verb::List) || (class.is_list_of_apps && token.allows_any(Verb::List))))
+                        && (allows(Verb::List) || (lists_of_apps && class.is_list_of_apps && token.allows_any(Verb::List))))
             }
         }
     }

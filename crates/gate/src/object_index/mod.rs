@@ -216,7 +216,9 @@ impl ObjectIndex {
         let look = self.looks.begin();
         self.root.follow(kernel_now());
         follower.look(self)?;
+        // Who waits need not wait for the disk.
         self.looks.end(look);
+        follower.save(self);
         Ok(())
     }
 

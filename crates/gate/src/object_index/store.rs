@@ -28,7 +28,15 @@ pub(super) fn load(file: &Path, origin: &[u8]) -> Result<Option<Table>, TableErr
     copy_checked(named, about.len(), &mut copy)?;
     copy.seek(SeekFrom::Start(0))?;
     let table = Table::open(View::of(copy)?)?;
-    if table.origin() == origin { Ok(Some(table)) } else { Err(TableError::OtherRepo) }
+    if table.origin() != origin {
+        return Err(TableError::OtherRepo);
+    }
+    let classes = table.classes().len();
+    if table.commits().all(|(_, made)| (made.class as usize) < classes) {
+        Ok(Some(table))
+    } else {
+        Err(TableError::Damaged)
+    }
 }
 
 /// Puts the table into that file, whole or not at all, whenever the power fails.
