@@ -139,7 +139,8 @@ impl Current {
             Way::DownloadOrList { judgement, lists_of_apps } => {
                 allows(Verb::Download)
                     || (judgement.is_open_class(number)
-                        && (allows(Verb::List) || (lists_of_apps && class.is_list_of_apps && token.allows_any(Verb::List))))
+                        && (allows(Verb::List)
+                            || (lists_of_apps && class.is_list_of_apps && token.allows_any(Verb::List))))
             }
         }
     }
