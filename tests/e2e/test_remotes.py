@@ -8,9 +8,13 @@ import tempfile
 import threading
 from pathlib import Path
 
+import pexpect
 import pytest
 
-from stage.repo import FREE, MUST_BE_BOUGHT, PAID
+from stage.person import Person
+from stage.repo import FREE, MUST_BE_BOUGHT, PAID, WIKI, company_repo
+from stage.signing import Key
+from stage.store import Store, programs
 
 AUTHENTICATOR = "flatpass-authenticator"
 
@@ -228,3 +232,57 @@ def test_signing_in_again_leaves_the_remotes_that_were_added_before(private_worl
     assert "remotes that were added with it do not work any more" in out
     private_world.store.settle()
     assert not opens(private_world, secret(ann, "user"))
+
+
+def test_a_robots_remote_over_the_bridge_has_no_secret_at_all(private_world, kiosk):
+    world = private_world
+    robot = ["--robot", str(kiosk.home / "robot.toml")]
+    kiosk.run(AUTHENTICATOR, "remote-add", "--system", "--bridge", "--no-gpg-verify", *robot, where(world), "shop")
+    assert "device:" not in config(kiosk, "system")
+    run = [AUTHENTICATOR, "run", *robot, "--"]
+    kiosk.run(*run, "flatpak", "install", "--system", "-y", "--noninteractive", "shop", PAID)
+    world.repo.export_app(PAID, "paid, version 2", token_type=MUST_BE_BOUGHT, locale=True)
+    world.repo.name_authenticator(world.store.url)
+    world.store.settle()
+    kiosk.run(*run, "flatpak", "update", "--system", "-y", "--noninteractive")
+    assert "paid, version 2" in kiosk.run("flatpak", "run", PAID).stdout
+
+
+def test_the_key_of_a_signed_private_repo_comes_from_the_store_itself(tmp_path, signing_key):
+    repo = company_repo(tmp_path / "signed", signing_key)
+    store = Store(tmp_path / "store", programs())
+    repo.name_authenticator(store.url)
+    store.command("repo", "add", "internal", str(repo.path), "--policy", "private", "--gpg-key", str(signing_key.public))
+    ann = Person(tmp_path / "people", "ann", programs())
+    store.start()
+    try:
+        store.command("account", "add", ann.email, stdin=ann.password + "\n")
+        store.command("grant", ann.email, "internal", "*")
+        store.settle()
+        ann.has_account = True
+        ann.browser_will("buy")
+        ann.run(AUTHENTICATOR, "remote-add", "--user", f"127.0.0.1:{store.port}/internal")
+        assert "gpg-verify=true" in config(ann, "user") and "[remote \"internal\"]" in config(ann, "user")
+        ann.flatpak("install", "-y", "--noninteractive", "internal", WIKI)
+        assert "the wiki, version 1" in ann.run("flatpak", "run", WIKI).stdout
+    finally:
+        ann.leave()
+        store.kill()
+
+
+@pytest.fixture
+def signing_key(tmp_path):
+    key = Key(tmp_path / "key")
+    yield key
+    key.end()
+
+
+def test_ctrl_c_reaches_the_command_once(private_world):
+    ann = private_world.person("ann", remote=None)
+    script = "n=0; trap 'n=$((n+1))' INT; echo ready; while [ $n = 0 ]; do sleep 0.05; done; sleep 0.5; exit $((40+n))"
+    window = ann.at_terminal(AUTHENTICATOR, "run", "--", "sh", "-c", script)
+    window.expect("ready")
+    window.sendintr()
+    window.expect(pexpect.EOF)
+    window.close()
+    assert window.exitstatus == 41

@@ -11,6 +11,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use rustix::fs::{MemfdFlags, memfd_create};
 use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::crossing::{Crossing, UNSIGNED};
 use super::location::Found;
@@ -89,6 +90,14 @@ impl RemoteAdd {
         }
         let sessions = Sessions::new(environment);
         let mut found = Found::at(&location, self.store.as_deref(), &sessions).await?;
+        if let Some(robot) = sessions.environment().robots.iter().find(|robot| robot.store != found.store) {
+            return Err(anyhow!(
+                "The robot is one of {}, and the repository belongs to {}.",
+                robot.store,
+                found.store
+            )
+            .into());
+        }
         let session = sessions.with(&found.store)?;
         let name = self.name.clone().unwrap_or_else(|| found.name.clone());
         let installation = Installation::of(self.scope())
@@ -244,6 +253,8 @@ impl RemoteAdd {
         self.sign_in(found, sessions, session).await?;
         let host = surroundings::host_name().unwrap_or_else(|| "Flatpak".to_owned());
         let name = format!("{host} ({})", self.scope().word());
+        // From here on Ctrl-C ends nothing: there would be a secret that nobody knows of.
+        let _ignored = signal(SignalKind::interrupt())?;
         Ok(session.make_device_secret(&found.plain, &name).await?)
     }
 
