@@ -23,7 +23,9 @@ impl Maker {
         for number in 0..256 {
             fs::create_dir_all(root.join(format!("objects/{number:02x}"))).unwrap();
         }
-        fs::create_dir_all(root.join("refs/heads")).unwrap();
+        for folder in ["refs/heads", "refs/mirrors", "refs/remotes", "state", "tmp"] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
         fs::write(root.join("config"), "[core]\nrepo_version=1\nmode=archive-z2\n").unwrap();
         Self { root: root.to_owned() }
     }

@@ -332,8 +332,13 @@ fn the_list_of_apps_has_ones_own_apps_and_their_icons_and_comes_by_ostree_pull()
         for (checksum, kind) in [(made, ObjectKind::Commit), (made, ObjectKind::CommitMeta)] {
             assert_eq!(server.get_as(other, &object(checksum, kind)).status, 403);
         }
-        assert_eq!(server.get_as(other, &object(parsed.root_tree, ObjectKind::DirTree)).status, 404);
+        assert_eq!(server.get_as(other, &object(parsed.root_tree, ObjectKind::DirTree)).status, 403);
     }
+    // The operator's own list, which has all apps, is for those who may list all, in all its parts.
+    let whole = object(shop.parsed("appstream2/x86_64").root_tree, ObjectKind::DirTree);
+    assert_eq!(server.get_as(&token, &whole).status, 403);
+    let everything = desk.bearer(&[Grant::for_everything(&[Verb::List])]);
+    assert_eq!(server.get_as(&everything, &whole).status, 200);
     // Another server that made nothing yet finds it as well.
     let again = Desk { clock: desk.clock.clone(), ..Desk::private(shop.repo(), per_person()) };
     let server = Server::start(&again);
