@@ -21,6 +21,8 @@ pub struct Account {
     pub created_at: UnixTime,
     /// Since when it may do nothing.
     pub disabled_at: Option<UnixTime>,
+    /// When it was shown that the address is its own. Only such addresses count for membership by domain.
+    pub email_verified_at: Option<UnixTime>,
 }
 
 /// An account to be made.
@@ -94,6 +96,7 @@ pub(crate) fn account(row: &Row) -> Result<Account, sqlx::Error> {
         name: row.try_get("name")?,
         created_at: time(row, "created_at")?,
         disabled_at: optional_time(row, "disabled_at")?,
+        email_verified_at: optional_time(row, "email_verified_at")?,
     })
 }
 

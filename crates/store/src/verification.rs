@@ -1,7 +1,6 @@
 //! Proof that an e-mail address is its account's: a one-time link in a mail, or the operator's word.
 
 use flatpass_token::{Secret, UnixTime};
-use sqlx::Row as _;
 
 use crate::backend::Connection;
 use crate::groups::domains::join_by_domain;
@@ -92,19 +91,6 @@ impl Store {
         let joined = verified(&mut transaction, account_id, now, rng).await?;
         transaction.commit().await?;
         Ok(joined)
-    }
-
-    /// Whether the account proved its address.
-    ///
-    /// # Errors
-    /// [`StoreError::NoAccount`].
-    pub async fn is_email_verified(&self, account_id: &AccountId) -> Result<bool, StoreError> {
-        let row = sqlx::query("SELECT email_verified_at FROM accounts WHERE id = $1")
-            .bind(account_id.as_str())
-            .fetch_optional(self.read())
-            .await?
-            .ok_or(StoreError::NoAccount)?;
-        Ok(row.try_get::<Option<i64>, _>("email_verified_at")?.is_some())
     }
 }
 

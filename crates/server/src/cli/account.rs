@@ -49,7 +49,11 @@ pub(super) async fn run(shop: &Shop, command: AccountCommand) -> Result<Answer, 
             let rows: Vec<_> = accounts
                 .iter()
                 .map(|account| {
-                    let state = account.disabled_at.map_or("", |_| "disabled");
+                    let state = match (account.disabled_at, account.email_verified_at) {
+                        (Some(_), _) => "disabled",
+                        (None, Some(_)) => "address proved",
+                        (None, None) => "",
+                    };
                     [
                         account.email.clone(),
                         account.id.to_string(),

@@ -49,7 +49,7 @@ impl Rights {
                 })
                 .collect(),
             rights: entitlements.iter().map(|one| line(one, &titles)).collect(),
-            proved: app.store.is_email_verified(account).await?,
+            proved: signed_in.account.email_verified_at.is_some(),
             mails: app.config.mail.is_some(),
         })
     }

@@ -1,6 +1,6 @@
 //! `GET` and `POST /sign-up`.
 //!
-//! There is no mail yet, so a taken address cannot be told to its owner alone: the form says that the address or the password
+//! A store may have no mail, so a taken address cannot be told to its owner alone: the form says that the address or the password
 //! cannot be used, at the pace of the rate limit. Whoever has the password is simply signed in.
 
 use std::sync::Arc;
