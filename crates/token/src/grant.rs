@@ -192,7 +192,10 @@ impl Grant {
     #[must_use]
     pub fn covers_everything(&self, verb: Verb) -> bool {
         let all = |list: &[String]| list.iter().any(|item| item == ANY);
-        self.actions.contains(&verb) && all(&self.prefixes) && all(&self.branches) && all(&self.arches)
+        self.actions.contains(&verb)
+            && self.covers_every_commit()
+            && self.kinds.is_none()
+            && [&self.prefixes, &self.branches, &self.arches].into_iter().all(|list| all(list))
     }
 
     fn covers_id(&self, id: &str) -> bool {

@@ -60,6 +60,23 @@ fn a_grant_that_lacks_any_list_allows_nothing_at_all() {
     }
 }
 
+#[test]
+fn a_grant_with_any_limit_does_not_cover_everything() {
+    let full = Grant::for_everything(&[Verb::List]);
+    assert!(full.covers_everything(Verb::List) && !full.covers_everything(Verb::Download));
+    let limited = [
+        Grant { prefixes: vec!["org".into()], ..full.clone() },
+        Grant { branches: vec!["stable".into()], ..full.clone() },
+        Grant { arches: vec!["x86_64".into()], ..full.clone() },
+        Grant { kinds: Some(vec![RefKind::App, RefKind::Runtime]), ..full.clone() },
+        Grant { commits: Some(vec!["c1".repeat(32)]), ..full.clone() },
+        Grant { made_until: Some(NOW), ..full },
+    ];
+    for grant in limited {
+        assert!(!grant.covers_everything(Verb::List), "{grant:?}");
+    }
+}
+
 /// Few words, so that they meet often.
 fn ids() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(vec!["org", "acme", "acmeother"]), 3..5)
