@@ -38,7 +38,7 @@ def test_updates_end_and_the_version_that_was_bought_stays(world):
     world.repo.name_authenticator(world.store.url)
     ann.end_authenticator()  # an update of another day
     ann.browser_will("fail")
-    sentence = f"Your right to updates of Paid ({PAID}) ended on {until:%Y-%m-%d}. The version you have keeps working."
+    sentence = f"Your right to updates of {PAID} ended on {until:%Y-%m-%d}. The version you have keeps working."
 
     def refused(*argv: str) -> None:
         done = ann.flatpak(*argv, check=False)
@@ -50,7 +50,6 @@ def test_updates_end_and_the_version_that_was_bought_stays(world):
     refused("update", "-y")
     assert version(ann) == "2"
     # Without a token for one app flatpak updates no other either, which is why the sentence names the way around.
-    assert "free, version 2" not in world.repo.ostree("log", app_ref(FREE))
     ann.flatpak("install", "-y", "shop", FREE)
     world.repo.export_app(FREE, "free, version 3")
     world.repo.name_authenticator(world.store.url)

@@ -67,8 +67,8 @@ impl<'a> Case<'a> {
     /// The app with its title, if it is known.
     fn what(&self) -> String {
         match self.offer {
-            Some(offer) => format!("{} ({})", offer.title, self.owner),
-            None => self.owner.to_owned(),
+            Some(offer) if offer.title != self.owner => format!("{} ({})", offer.title, self.owner),
+            _ => self.owner.to_owned(),
         }
     }
 
