@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use flatpass_ostree::Checksum;
 use flatpass_store::RepoPolicy;
-use flatpass_token::{RefName, UnixTime, Verb};
+use flatpass_token::{RefKind, RefName, UnixTime, Verb};
 use serde::{Deserialize, Serialize};
 
 use self::commits::{Commits, Question};
@@ -233,6 +233,12 @@ fn sort<'a>(
         } else if let Right::Has(has) = wish.right(visitor) {
             match of_commits(view, &wish, has, commits) {
                 Some(of_commits) => sorted.granted.push(owned(app, has, name, asked, of_commits)),
+                // `flatpak update --commit=…` of an app asks for its extensions too, in a call of its own and for the newest of
+                // them. A token that does not open that one leaves the extension as it is; without one the app would not come.
+                None if name.kind() == RefKind::Runtime && name.id() != owner => {
+                    let commits = OfCommits { made_until: has.commits_until(), only: None };
+                    sorted.granted.push(owned(app, has, name, asked, commits));
+                }
                 None => sorted.denied.push(too_new(app, view, visitor, owner, has.entitlement, asked)),
             }
         } else {
