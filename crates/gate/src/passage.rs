@@ -187,7 +187,7 @@ impl Passage<'_> {
         match visitor {
             None => Ok(Permission::gated_if(false)),
             Some(token) if token.allows_any(Verb::List) => Ok(Permission::gated_if(true)),
-            Some(_) => Err(Refusal::OutOfScope(Scope::List)),
+            Some(_) => Err(Refusal::NothingToSee),
         }
     }
 

@@ -21,6 +21,9 @@ pub(crate) enum Refusal {
     Unknown(Unknown),
     /// The token is good, but not for this.
     OutOfScope(Scope),
+    /// The token is good, but whose it is may see nothing in this private repo, perhaps not any more. It is answered with 401: at 403
+    /// flatpak takes the list to be empty and says that all is up to date.
+    NothingToSee,
     /// A commit that cannot be read, so nobody knows who may have it.
     DamagedCommit,
     /// The disk does not give the file.
@@ -34,7 +37,7 @@ pub(crate) enum Refusal {
 pub(crate) enum Scope {
     /// `download` of a ref of the commit.
     Download,
-    /// `list`
+    /// `list` of a ref.
     List,
 }
 
@@ -174,6 +177,16 @@ fn say(words: &Words, refusal: Refusal) -> Saying {
                 challenge: Some(Some(("insufficient_scope", lacks.to_owned()))),
             }
         }
+        Refusal::NothingToSee => Saying {
+            status: 401,
+            slug: "nothing-to-see",
+            title: "This account may not see the repository",
+            detail: format!(
+                "This account may see nothing in this repository, perhaps not any more. Ask whoever runs it to let you in, or sign in \
+                 with another account at {sign_in}."
+            ),
+            challenge: Some(Some(("invalid_token", "The account may see nothing here.".to_owned()))),
+        },
         Refusal::NotFound => {
             plain(404, "not-found", "There is no such file", "This repository has no such file.")
         }

@@ -154,7 +154,7 @@ fn who_lost_the_last_thing_to_see_in_a_private_repo_sees_no_index() {
     assert_eq!(statuses(), [200; 4]);
     let lost = Revocations::new().with_lost("acc_ann", NOW, list);
     desk.verifier.set_revocations(lost.clone());
-    assert_eq!(statuses(), [403; 4]);
+    assert_eq!(statuses(), [401, 401, 403, 403]);
     let kept = Grant::for_ids(&[Verb::List], ["org.test.Paid"]);
     desk.verifier.set_revocations(lost.with_kept("acc_ann", kept));
     assert_eq!(statuses(), [200, 200, 200, 403]);
