@@ -97,9 +97,7 @@ def tell_it(scene: Scene, folder: Path, store, key: Key) -> None:
     store.settle()
     kiosk = scene.person("kiosk")
     del kiosk.env["DBUS_SESSION_BUS_ADDRESS"]
-    secret = store.json("access-token", "add", "robot/kiosk", REMOTE, "--name", "kiosk")["url"]
-    store.settle()
-    kiosk.flatpak("remote-add", f"--gpg-import={key.public}", REMOTE, secret)
+    kiosk.run("flatpass-authenticator", "remote-add", "--user", "--robot", str(robot), "--gpg-import", str(key.public), store.repo_url(REMOTE), REMOTE)
     run = ["flatpass-authenticator", "run", "--robot", str(robot), "--"]
     kiosk.run(*run, "flatpak", "--user", "install", "-y", "--noninteractive", REMOTE, WIKI)
     repo.export_app(WIKI, "the wiki, version 2", locale=True, described=True)
@@ -113,8 +111,10 @@ def tell_it(scene: Scene, folder: Path, store, key: Key) -> None:
     tell("8. Ann leaves Acme. What she has stays on her machine; the gates refuse her within a second.")
     store.command("group", "remove-member", "staff", ann.email)
     store.settle()
-    refused = ann.flatpak("update", "-y", "--noninteractive", check=False)
-    show(f"$ flatpak update\n{refused.stdout}")
+    refused = ann.flatpak("remote-ls", REMOTE, check=False)
+    show(f"$ flatpak remote-ls {REMOTE}\n{refused.stdout}")
+    must(refused.returncode != 0 and "401" in refused.stdout, "ann's device still sees the list")
+    ann.flatpak("update", "-y", "--noninteractive", check=False)
     said = ann.run("flatpak", "run", WIKI).stdout
     must("version 1" in said, "ann got a version that she may not have")
     bridge.send_signal(signal.SIGTERM)
