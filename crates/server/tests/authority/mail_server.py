@@ -17,7 +17,7 @@ def show(sender, recipients, data):
 
 
 try:
-    from aiosmtpd.controller import Controller
+    from aiosmtpd.smtp import SMTP
 except ImportError:
     import asyncore
 
@@ -32,14 +32,17 @@ except ImportError:
     print(server.socket.getsockname()[1], flush=True)
     asyncore.loop()
 else:
-    import threading
+    import asyncio
 
     class Handler:
         async def handle_DATA(self, server, session, envelope):
             show(envelope.mail_from, envelope.rcpt_tos, envelope.original_content)
             return "250 taken"
 
-    controller = Controller(Handler(), hostname="127.0.0.1", port=0)
-    controller.start()
-    print(controller.server.sockets[0].getsockname()[1], flush=True)
-    threading.Event().wait()
+    async def serve():
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: SMTP(Handler(), loop=loop), "127.0.0.1", 0)
+        print(server.sockets[0].getsockname()[1], flush=True)
+        await server.serve_forever()
+
+    asyncio.run(serve())
