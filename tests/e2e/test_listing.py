@@ -74,7 +74,9 @@ def test_each_sees_searches_installs_and_updates_their_own(company):
         assert own in texts and other not in texts
         assert [path.stem for path in below.rglob("*.png")] == [own]
 
-    assert WIKI in ann.flatpak("remote-info", "work", WIKI).stdout
+    # flatpak 1.14 aborts after it has shown an app without an SDK, whatever the repository.
+    shown = ann.flatpak("remote-info", "work", WIKI, check=False).stdout
+    assert company.repo.commit(app_ref(WIKI)) in shown, shown
     refused = ann.flatpak("remote-info", "work", LEDGER, check=False)
     assert refused.returncode != 0 and company.repo.commit(app_ref(LEDGER)) not in refused.stdout
     ann.flatpak("install", "-y", "work", WIKI)
@@ -136,9 +138,10 @@ def test_an_index_signed_with_another_key_is_refused_by_clients_and_told_by_repo
         assert WIKI in listed(ann)
         company.store.command("repo", "set", "internal", "--signing-key", str(other.secret))
         company.store.settle()
-        ann.run("rm", "-rf", str(ann.home / ".cache/flatpak"))
+        # What the index says did not change, so the client would go on with the signature that it has.
+        ann.run("rm", "-rf", str(ann.home / ".local/share/flatpak/repo/tmp/cache"))
         refused = ann.flatpak("remote-ls", "work", check=False)
-        assert refused.returncode != 0 and "GPG" in refused.stdout, refused.stdout
+        assert refused.returncode != 0 and "public key not found" in refused.stdout, refused.stdout
         check = company.store.command("repo", "check", "internal", check=False)
         assert check.returncode == 3 and other.id in check.stdout, check.stdout
         company.store.command("repo", "set", "internal", "--one-index")
