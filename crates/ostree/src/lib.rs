@@ -36,6 +36,8 @@ pub use compression::{gunzip, gzip};
 pub use delta_index::{DeltaIndex, DeltaName};
 pub use dirtree::{DirTree, DirectoryEntry, FileEntry};
 pub use error::ReadError;
+#[doc(hidden)]
+pub use filter::filtered_components;
 pub use filter::{AppList, AppListError, AppListSource, Fate, IndexSource, SummarySource, signature_file};
 pub use path::{DeltaFile, MAX_PATH_LENGTH, ObjectKind, RefPath, RepoPath};
 pub use signatures::Signatures;

@@ -9,7 +9,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use flatpass_ostree::repo::Repo;
-use flatpass_ostree::{Checksum, Fate, IndexSource, Summary, SummaryIndex, SummarySource};
+use flatpass_ostree::{
+    Checksum, Fate, IndexSource, Summary, SummaryIndex, SummarySource, filtered_components,
+};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -159,4 +161,43 @@ fn what_clients_use_survives_and_ostree_reads_it() {
     fs::write(shop.repo().join("summary"), &made).unwrap();
     let shown = shop.ostree(&["summary", "-v"]);
     assert!(shown.contains(PAID) && shown.contains(GIFT) && !shown.contains("org.test.Free"), "{shown}");
+}
+
+#[test]
+fn of_a_list_of_apps_only_components_that_are_wholly_of_kept_refs_are_left_whatever_stands_around() {
+    let left = |text: &str| {
+        let made = filtered_components(text.as_bytes(), |name| name.starts_with("app/org.test.Mine"))?;
+        Some(String::from_utf8(made).unwrap())
+    };
+    let bundle = |name: &str| format!("<bundle type=\"flatpak\">{name}</bundle>");
+    let (mine, other) =
+        (bundle("app/org.test.Mine/x86_64/stable"), bundle("app/org.test.Other/x86_64/stable"));
+    let good = format!(
+        "<component type='a'><id>good &amp; well</id>{mine}<p><![CDATA[<component>]]></p></component>"
+    );
+    let text = format!(
+        "<?xml version=\"1.0\"?>\n<components version=\"0.8\"><!-- secret 1 -->\n {good} secret 2 \
+         <component><id>secret 3</id>{other}</component><component><id>secret 4</id></component>\
+         <component><id>secret 5</id>{mine}{other}</component><component/>\
+         <component><id>secret 6</id><bundle type=\"flatpak\"><![CDATA[app/org.test.Mine]]></bundle></component>\
+         <component><id>secret 7</id><x>{mine}</x></component>\
+         <component><id>secret 8</id><bundle type=\"tarball\">app/org.test.Mine/x86_64/stable</bundle></component>\
+         <other>{good}secret 9</other></components> <!-- end -->"
+    );
+    let expected =
+        format!("<?xml version=\"1.0\"?>\n<components version=\"0.8\">\n  {good}\n</components>\n");
+    assert_eq!(left(&text), Some(expected));
+    for broken in [
+        "",
+        "<components>",
+        "<components><component></components>",
+        "<component/>",
+        "<components/>",
+        "<components></components><components></components>",
+        "<html></html>",
+        "<components><component></component>",
+    ] {
+        assert_eq!(left(broken), None, "{broken}");
+    }
+    assert_eq!(left("<components></components>").as_deref(), Some("<components>\n</components>\n"));
 }

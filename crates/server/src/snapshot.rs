@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +11,9 @@ use flatpass_gate::{
     FileCache, Gate, GateConfig, IndexSigner, Listing, ObjectIndex, ObjectIndexConfig, Policy, Rules, Uses,
 };
 use flatpass_ostree::{Checksum, Summary, SummaryRef};
-use flatpass_store::{Entitlement, KeyPhase, Repo, RepoListing, RepoPolicy, Store, StoreError, StoredOffer};
+use flatpass_store::{
+    Entitlement, KeyPhase, Repo, RepoListing, RepoPolicy, Store, StoreError, StoredOffer, is_repo_name,
+};
 use flatpass_token::{AccessTable, KeySet, RefKind, RefName, SigningKey, UnixTime, Verifier, VerifierConfig};
 use url::Url;
 
@@ -227,6 +230,27 @@ impl Snapshot {
             plain(&view.url) == asked
                 || view.repo.urls.iter().any(|other| normal(other).as_ref() == Some(&asked))
         })
+    }
+
+    /// As [`Self::repo_by_url`]. Where a repo of ours could have that URL and none has, it is a private one with nothing in it: so all
+    /// that follows is the same for somebody who may not know whether there is one.
+    pub(crate) fn repo_or_empty(&self, config: &Config, url: &str) -> Option<Arc<RepoView>> {
+        if let Some(view) = self.repo_by_url(url) {
+            return Some(Arc::clone(view));
+        }
+        let name = config.repo_name_in(url).filter(|name| is_repo_name(name))?;
+        let url = config.repo_url(&name);
+        let repo = Repo {
+            name,
+            path: PathBuf::new(),
+            policy: RepoPolicy::Private,
+            urls: Vec::new(),
+            open_token_types: Vec::new(),
+            gpg_key: None,
+            created_at: UnixTime(0),
+        };
+        let (offers, refs) = (BTreeMap::new(), Arc::default());
+        Some(Arc::new(RepoView::new(repo, url, offers, refs, Arc::clone(&self.unmounted), None)))
     }
 
     /// Whether a repo's summary changed on the disk since this was made.

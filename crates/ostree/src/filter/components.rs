@@ -12,8 +12,8 @@ pub(super) struct Components {
     text: String,
     /// Where the start tag of the root element ends.
     head_end: usize,
-    /// Where the end tag of the root element begins.
-    tail: usize,
+    /// Where the end tag of the root element lies.
+    tail: Range<usize>,
     list: Vec<Component>,
 }
 
@@ -42,7 +42,8 @@ impl Components {
             icons.extend(component.icons.iter().map(String::as_str));
         }
         text.push('\n');
-        text.push_str(self.text.get(self.tail..).unwrap_or_default());
+        text.push_str(self.text.get(self.tail.clone()).unwrap_or_default());
+        text.push('\n');
         (text.into_bytes(), icons)
     }
 }
@@ -90,7 +91,7 @@ pub(super) fn read_components(text: Vec<u8>) -> Option<Components> {
             Event::End(_) => {
                 depth = depth.checked_sub(1)?;
                 match depth {
-                    0 => tail = Some(start),
+                    0 => tail = Some(start..end),
                     1 => {
                         if let Some(mut whole) = component.take() {
                             whole.range.end = end;
@@ -134,4 +135,13 @@ fn opens(tag: &BytesStart<'_>) -> Option<Inside> {
         "icon" if has_type("cached") => Some(Inside::Icon),
         _ => None,
     }
+}
+
+/// What is left of an `appstream.xml` of the components whose refs all `stay`; `None` when it is none.
+///
+/// Public for the tests, and for the fuzzer.
+#[doc(hidden)]
+#[must_use]
+pub fn filtered_components(text: &[u8], stays: impl Fn(&str) -> bool) -> Option<Vec<u8>> {
+    Some(read_components(text.to_vec())?.with_refs(stays).0)
 }

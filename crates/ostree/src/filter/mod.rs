@@ -10,6 +10,8 @@ mod index;
 mod summary;
 
 pub use app_list::{AppList, AppListError, AppListSource};
+#[doc(hidden)]
+pub use components::filtered_components;
 pub use index::IndexSource;
 pub use summary::{Fate, SummarySource};
 

@@ -164,7 +164,7 @@ pub(super) fn read_details(app: &App, text: &str) -> Result<Vec<Detail>, Refusal
         return Err(Refusal::Details);
     }
     let snapshot = app.snapshot.load();
-    if details.iter().any(|detail| snapshot.repo_by_url(&detail.repo_url).is_none()) {
+    if details.iter().any(|detail| snapshot.repo_or_empty(&app.config, &detail.repo_url).is_none()) {
         return Err(Refusal::Repo);
     }
     Ok(details)
@@ -180,7 +180,7 @@ impl Detail {
         let snapshot = app.snapshot.load_full();
         let mut offers: Vec<StoredOffer> = Vec::new();
         for detail in details {
-            let Some(view) = snapshot.repo_by_url(&detail.repo_url) else { continue };
+            let Some(view) = snapshot.repo_or_empty(&app.config, &detail.repo_url) else { continue };
             let account = &signed_in.account.id;
             let entitlements = app.store.entitlements(account, Some(&view.repo.name), app.now()).await?;
             if !view.may_be_seen(&entitlements) {

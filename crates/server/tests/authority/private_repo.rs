@@ -28,6 +28,20 @@ async fn to_an_outsider_what_is_there_and_what_is_not_are_the_same() {
         let first = without_its_name(&denied[0]);
         assert!(denied.iter().all(|one| without_its_name(one) == first), "{denied:?}");
     }
+    // A repo that does not exist is one that they may not see.
+    for access in [None, Some(access.as_str())] {
+        let ask = async |repo: &str| {
+            let answer = ref_tokens(&shop, access, &ask(&shop, repo, &[FREE, PAID, GONE])).await;
+            (answer.status, answer.body.replace(repo, "REPO"))
+        };
+        assert_eq!(ask("inside").await, ask("no-such").await);
+        let authorize = async |repo: &str| {
+            let wanted = details(&shop.repo_url(repo), &[PAID]);
+            let page = format!("/oauth/authorize?{}", query(&[("authorization_details", &wanted)]));
+            browser.get(&page).await.status
+        };
+        assert_eq!(authorize("inside").await, authorize("no-such").await);
+    }
     let there = browser.get("/apps/inside/org.test.Paid").await;
     let not_there = browser.get("/apps/inside/org.test.Gone").await;
     assert_eq!((there.status, &there.body), (404, &not_there.body));

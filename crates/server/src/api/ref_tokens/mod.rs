@@ -89,8 +89,8 @@ pub(crate) async fn submit(
         None => None,
     };
     let snapshot = app.snapshot.load_full();
-    let view =
-        snapshot.repo_by_url(&request.repo_url).ok_or_else(|| ApiError::unknown_repo(&request.repo_url))?;
+    let view = snapshot.repo_or_empty(&app.config, &request.repo_url);
+    let view = &*view.ok_or_else(|| ApiError::unknown_repo(&request.repo_url))?;
     let mut visitor = Visitor::of(&app, view, access.as_ref()).await?;
     let wishes: Vec<_> = request.refs.iter().map(|one| Wish::new(view, one)).collect();
     if let Some(access) = access.as_ref().filter(|_| wishes.iter().any(|wish| wish.wants_a_reason(&visitor)))
