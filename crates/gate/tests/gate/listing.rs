@@ -340,7 +340,7 @@ fn the_list_of_apps_has_ones_own_apps_and_their_icons_and_comes_by_ostree_pull()
     let everything = desk.bearer(&[Grant::for_everything(&[Verb::List])]);
     assert_eq!(server.get_as(&everything, &whole).status, 200);
     // Another server that made nothing yet finds it as well.
-    let again = Desk { clock: desk.clock.clone(), ..Desk::private(shop.repo(), per_person()) };
+    let again = Desk { clock: desk.clock, ..Desk::private(shop.repo(), per_person()) };
     let server = Server::start(&again);
     let token = again.basic(&[lists(&["org.test.Alpha", "org.test.Gamma"])]);
     assert_eq!(server.get_as(&token, &object(made, ObjectKind::Commit)).body, commit.body);

@@ -55,7 +55,7 @@ enum Datum {
     /// About the repository as a whole: the whole entry.
     Whole(Box<[u8]>),
     /// By ref, with the bytes of each entry.
-    ByRef { key: &'static str, entries: Vec<(Box<str>, Box<[u8]>)> },
+    ByRef { key: &'static str, entries: Vec<Entry> },
     /// `ostree.static-deltas`
     Deltas(Vec<(DeltaName, Box<[u8]>)>),
     /// `ostree.summary.collection-map`
@@ -243,12 +243,11 @@ impl Datum {
     }
 }
 
+/// An entry of a dictionary: its key, and all of it as it stands there.
+type Entry = (Box<str>, Box<[u8]>);
+
 /// The entries of a dictionary by text.
-fn read_entries(
-    list_type: &str,
-    entry_type: &str,
-    list: &[u8],
-) -> Result<Vec<(Box<str>, Box<[u8]>)>, ReadError> {
+fn read_entries(list_type: &str, entry_type: &str, list: &[u8]) -> Result<Vec<Entry>, ReadError> {
     let read = |entry: &[u8]| {
         let [name, _] = members(entry_type, entry)?;
         Some((string(name)?.into(), entry.into()))

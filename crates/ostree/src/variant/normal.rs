@@ -51,7 +51,7 @@ pub(crate) fn string(bytes: &[u8]) -> Option<&str> {
 fn element_ranges(type_string: &str, bytes: &[u8]) -> Option<Vec<Range<usize>>> {
     let Some(Type::Array(element)) = Type::parse(type_string.as_bytes()) else { return None };
     match element.fixed_size() {
-        Some(size) if bytes.len() % size == 0 => {
+        Some(size) if bytes.len().is_multiple_of(size) => {
             Some((0..bytes.len() / size).map(|index| index * size..(index + 1) * size).collect())
         }
         Some(_) => None,
