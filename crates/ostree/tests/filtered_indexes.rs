@@ -78,7 +78,7 @@ fn any_choice_of_refs_is_byte_for_byte_what_glib_makes_and_names_no_other() {
         let source = SummarySource::read(bytes).unwrap();
         let refs: Vec<(String, Checksum)> =
             source.refs().map(|(name, commit)| (name.to_owned(), *commit)).collect();
-        assert_eq!(source.with_refs(|_| Fate::Keep).is_empty(), false);
+        assert!(!source.with_refs(|_| Fate::Keep).is_empty());
         let config = Config { cases: 0, failure_persistence: None, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
         let choice = prop::collection::vec(any::<bool>(), refs.len());
