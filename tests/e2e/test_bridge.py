@@ -59,8 +59,7 @@ def bridges():
 def member(world: World, name: str, verbs: str = "list", app: str = "*") -> Person:
     person = world.person(name, remote=None)
     world.store.command("account", "add", person.email, stdin=person.password + "\n")
-    more = ["--verbs", verbs] if verbs and "--verbs" in world.store.command("grant", "--help").stdout else []
-    world.store.command("grant", person.email, "apps", app, *more)
+    world.store.command("grant", person.email, "apps", app, "--verbs", verbs)
     world.store.settle()
     person.has_account = True
     person.browser_will("buy")
@@ -161,12 +160,10 @@ def test_whoever_lost_access_or_never_had_it_gets_no_list_and_a_next_step(privat
     add_remote(bob, world.store.repo_url("apps"))
     bridges.append(Bridge(bob))
     assert PAID in bob.flatpak("remote-ls", "shop").stdout
+    # The bridge may keep a token for a minute; the gate refuses it at once.
     bob.run("flatpass-authenticator", "logout", world.store.url)
-    bob.end_authenticator()
     world.store.settle()
-    deadline = time.monotonic() + 90  # the bridge keeps a token for a minute; the gate refuses it at once
     refused = bob.flatpak("remote-ls", "shop", check=False)
-    assert time.monotonic() < deadline
     assert refused.returncode != 0 and "401" in refused.stdout, refused.stdout
     assert f"flatpass-authenticator login {world.store.url}" in bridges[-1].log.read_text()
 
@@ -234,8 +231,7 @@ def test_a_signed_repo_is_verified_over_the_bridge(tmp_path, bridges):
         repo = company_repo(tmp_path / "repo", key)
         store = Store(tmp_path / "store", programs())
         repo.name_authenticator(store.url)
-        more = ["--signing-key", str(key.secret)] if "--signing-key" in store.command("repo", "add", "--help").stdout else []
-        store.command("repo", "add", "internal", str(repo.path), "--policy", "private", *more)
+        store.command("repo", "add", "internal", str(repo.path), "--policy", "private", "--signing-key", str(key.secret))
         ann = Person(tmp_path / "people", "ann", programs())
         try:
             store.command("account", "add", ann.email, stdin=ann.password + "\n")

@@ -72,6 +72,16 @@ pub struct Usable {
 struct Remembered {
     given: Option<(Usable, Instant)>,
     refreshed: Option<Instant>,
+    /// The last answer that was none, and when it came.
+    failed: Option<(NoToken, Instant)>,
+}
+
+impl Remembered {
+    /// What others were told while a request that came at `arrived` waited for its turn.
+    fn failed_since(&self, arrived: Instant) -> Option<NoToken> {
+        let (error, at) = self.failed.as_ref()?;
+        (*at > arrived).then(|| error.clone())
+    }
 }
 
 /// Tokens of all remotes, by key.
@@ -106,8 +116,12 @@ impl Tokens {
     /// # Errors
     /// [`NoToken`].
     pub async fn get(&self, remote: &Bridged) -> Result<Usable, NoToken> {
+        let arrived = Instant::now();
         let remembered = self.remembered(remote);
         let mut remembered = remembered.lock().await;
+        if let Some(error) = remembered.failed_since(arrived) {
+            return Err(error);
+        }
         if let Some((usable, until)) = &remembered.given
             && Instant::now() < *until
         {
@@ -121,8 +135,12 @@ impl Tokens {
     /// # Errors
     /// [`NoToken`].
     pub async fn exchange(&self, remote: &Bridged, refused: &Usable) -> Result<Option<Usable>, NoToken> {
+        let arrived = Instant::now();
         let remembered = self.remembered(remote);
         let mut remembered = remembered.lock().await;
+        if let Some(error) = remembered.failed_since(arrived) {
+            return Err(error);
+        }
         if let Some((usable, _)) = &remembered.given
             && usable.since > refused.since
         {
@@ -149,22 +167,62 @@ impl Tokens {
         remembered.given = None;
         let since = Instant::now();
         let asking = tokio::time::timeout(PATIENCE, self.source.token(remote, fresh));
-        match asking.await {
-            Ok(Ok(given)) => {
+        let given = asking.await.unwrap_or_else(|_| {
+            let host = shown(&remote.store.host());
+            Err(NoToken::Failed(format!("{host} did not give a token in time. Try again later.")))
+        });
+        match given {
+            Ok(given) => {
                 let usable = Usable { token: given.token, since };
                 remembered.given = Some((usable.clone(), since + given.keep_for.min(KEEP)));
                 Ok(usable)
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::warn!(repo = %remote.repo, %error, "there is no token for the index");
-                Err(error)
-            }
-            Err(_) => {
-                let host = shown(&remote.store.host());
-                let error = NoToken::Failed(format!("{host} did not give a token in time. Try again later."));
-                tracing::warn!(repo = %remote.repo, %error, "there is no token for the index");
+                remembered.failed = Some((error.clone(), Instant::now()));
                 Err(error)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::authority::address::{AuthorityUrl, RepoUrl};
+
+    /// An authenticator that does not answer.
+    struct Hanging(Arc<AtomicUsize>);
+
+    impl TokenSource for Hanging {
+        fn token<'a>(
+            &'a self,
+            _remote: &'a Bridged,
+            _fresh: bool,
+        ) -> Pin<Box<dyn Future<Output = Result<Given, NoToken>> + Send + 'a>> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_requests_wait_once_for_an_authenticator_that_does_not_answer() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let tokens = Tokens::new(Hanging(Arc::clone(&asked)));
+        let remote = Bridged {
+            key: SecretText::new("k".repeat(43)),
+            store: AuthorityUrl::parse("https://shop.example/").expect("valid"),
+            repo: RepoUrl::parse("https://shop.example/repo/apps").expect("valid"),
+        };
+        let began = Instant::now();
+        let all = futures_util::future::join_all((0..20).map(|_| tokens.get(&remote))).await;
+        assert!(all.iter().all(|answer| matches!(answer, Err(NoToken::Failed(_)))));
+        assert_eq!((began.elapsed(), asked.load(Ordering::SeqCst)), (PATIENCE, 1));
+        // Who comes later asks anew.
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(tokens.get(&remote).await.is_err());
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
     }
 }
