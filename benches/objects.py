@@ -14,7 +14,7 @@ from load import QUIET, Sample, wrk
 from measure import ROOT, machine, record, spread, verdict, version
 from servers import SERVER_CORE, Server
 from shop import EMAIL, Bench, post
-from stage.repo import PAID, app_ref
+from stage.repo import FREE, PAID, app_ref
 
 APP = "org.test.App1"  # of the generated repo, where every app that is no third one must be bought
 APP_REF = f"app/{APP}/x86_64/stable"
@@ -61,7 +61,7 @@ def prepare(folder: Path, programs: Path, generated: Path) -> tuple[Bench, list[
         bench.store.command("grant", EMAIL, f"large-{policy}", APP)
     both, large = ("apps", "sold"), ("large-refs", "large-objects")
     return bench, [
-        Case("of a free app, no token", both, bench.small),
+        Case("of a free app, no token", both, root_of(bench.repo.path, app_ref(FREE), "dirtree")),
         Case("of a paid app, valid token", both, root_of(bench.repo.path, app_ref(PAID), "dirtree"), app_ref(PAID)),
         Case("of every app of the large repo, valid token", large, root_of(generated, APP_REF, "dirmeta"), APP_REF),
     ]
