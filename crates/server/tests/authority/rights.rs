@@ -190,7 +190,7 @@ async fn a_secret_in_a_url_opens_what_its_account_may_have_at_that_moment() {
     let commit = format!("objects/{}/{}.commit", &hex[..2], &hex[2..]);
     let both = async || [status("summary").await, status(&commit).await];
     soon("the secret is known", async || status("config").await == 200).await;
-    assert_eq!(both().await, [403, 403], "a secret lists nothing by itself");
+    assert_eq!(both().await, [401, 403], "a secret lists nothing by itself");
     shop.pass_seconds(1000);
     soon("the right has begun", async || both().await == [200, 200]).await;
     shop.pass_seconds(1000);
