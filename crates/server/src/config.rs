@@ -14,6 +14,11 @@ use url::{Host, Url};
 pub use crate::mail::Mail;
 use crate::mail::MailSection;
 
+/// No ref token ever lives longer, whatever the configuration said when it was made, in seconds.
+pub const LONGEST_REF_TOKEN_SECONDS: i64 = 86_400;
+/// Clocks never differ by more, whatever the configuration said, in seconds.
+pub const LONGEST_LEEWAY_SECONDS: i64 = 300;
+
 /// The environment variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "FLATPASS_CONFIG";
 
@@ -465,10 +470,10 @@ fn check_numbers(tokens: &Tokens, gate: &GateSettings, limits: &Limits) -> Resul
         }
         Ok(())
     }
-    within("tokens.ref_token_seconds", tokens.ref_token_seconds, 1, 86_400)?;
+    within("tokens.ref_token_seconds", tokens.ref_token_seconds, 1, LONGEST_REF_TOKEN_SECONDS)?;
     within("tokens.access_token_seconds", tokens.access_token_seconds, 60, 86_400)?;
     within("tokens.refresh_token_days", tokens.refresh_token_days, 1, 730)?;
-    within("tokens.leeway_seconds", tokens.leeway_seconds, 0, 300)?;
+    within("tokens.leeway_seconds", tokens.leeway_seconds, 0, LONGEST_LEEWAY_SECONDS)?;
     within("gate.cache_bytes", gate.cache_bytes, 0, 1 << 40)?;
     within("gate.cached_tokens", gate.cached_tokens, 1, 10_000_000)?;
     within("limits.header_seconds", limits.header_seconds, 1, 600)?;

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use flatpass_store::{AccountId, AppPattern, Entitlement, Lost, Store, StoreError};
 use flatpass_token::{Grant, Revocations, UnixTime, Verb};
 
-use crate::config::Config;
+use crate::config::{LONGEST_LEEWAY_SECONDS, LONGEST_REF_TOKEN_SECONDS};
 
 /// A token may be made for so many seconds after what it relies on was taken away: the right was still read, and the change was
 /// dated before it had come to the disk. A token that says no more than the account holds is not touched, whenever it was made.
@@ -22,13 +22,14 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// Reads what happened while tokens that live now were made.
+    /// Reads what happened while tokens that live now were made. How long those live the configuration of that time said, which
+    /// nobody knows any more: so it is as long as any configuration can say.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn read(config: &Config, store: &Store, now: UnixTime) -> Result<Self, StoreError> {
-        let longest = config.tokens.ref_token_seconds.saturating_add(config.tokens.leeway_seconds);
-        let since = now.plus_seconds(-longest.saturating_add(SLACK_SECONDS));
+    pub async fn read(store: &Store, now: UnixTime) -> Result<Self, StoreError> {
+        let longest = LONGEST_REF_TOKEN_SECONDS + LONGEST_LEEWAY_SECONDS;
+        let since = now.plus_seconds(-(longest + SLACK_SECONDS));
         let mut everywhere = Revocations::new();
         for (account, until) in store.refused_tokens(now, longest).await? {
             everywhere = everywhere.with_subject(account.0, until);

@@ -300,7 +300,7 @@ impl Snapshot {
             )),
         };
         unmounted.set_keys(keys()?);
-        let refused = Refused::read(config, store, now).await?;
+        let refused = Refused::read(store, now).await?;
         let mut repos = BTreeMap::new();
         let mut listings = BTreeMap::new();
         let mut gates = Vec::new();

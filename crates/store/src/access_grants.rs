@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use flatpass_token::{AccessGrant, Grant, SecretHash, UnixTime, Verb};
+use flatpass_token::{AccessGrant, Grant, RefKind, SecretHash, UnixTime, Verb};
 use sqlx::Row as _;
 
 use crate::access_tokens::OLD;
@@ -71,22 +71,29 @@ impl Store {
 /// commit when a right without `upgrade` began is covered with its first one; that wants a ref token.)
 fn grants_of(entitlement: &Entitlement, offered: &[&str]) -> Vec<Grant> {
     let verbs = &entitlement.verbs;
-    let mut grant = match &entitlement.app {
-        AppPattern::All => Grant::for_everything(verbs),
+    let whole = match &entitlement.app {
+        AppPattern::All => vec![Grant::for_everything(verbs)],
         AppPattern::Below(prefix) => {
-            Grant { prefixes: vec![prefix.clone()], ..Grant::for_ids(verbs, Vec::<String>::new()) }
+            vec![Grant { prefixes: vec![prefix.clone()], ..Grant::for_ids(verbs, Vec::<String>::new()) }]
         }
         AppPattern::App(app) => {
             let owner = |id: &str| owner_of(id, offered.iter().copied().chain([app.as_str()]));
             let extensions = EXTENSIONS.map(|name| format!("{}{name}", extension_prefix(app)));
             let own = extensions.into_iter().filter(|id| owner(id) == Some(app.as_str()));
-            Grant::for_ids(verbs, own.chain([app.clone()]))
+            // An app of that name is another app, whoever has it.
+            let extensions = Grant { kinds: Some(vec![RefKind::Runtime]), ..Grant::for_ids(verbs, own) };
+            vec![Grant::for_ids(verbs, [app.clone()]), extensions]
         }
     };
+    whole.into_iter().flat_map(|grant| limited(entitlement, grant)).collect()
+}
+
+/// The grant as far as the entitlement's branch and commits go.
+fn limited(entitlement: &Entitlement, mut grant: Grant) -> Vec<Grant> {
     if let Some(branch) = &entitlement.branch {
         grant.branches = vec![branch.clone()];
     }
     let Some(until) = entitlement.commits_until() else { return vec![grant] };
-    let (list, rest): (Vec<_>, Vec<_>) = verbs.iter().partition(|verb| **verb == Verb::List);
+    let (list, rest): (Vec<_>, Vec<_>) = grant.actions.iter().partition(|verb| **verb == Verb::List);
     vec![Grant { actions: list, ..grant.clone() }, Grant { actions: rest, made_until: Some(until), ..grant }]
 }

@@ -253,7 +253,7 @@ impl Store {
         let new = Secret::generate(prefix::ACCESS_TOKEN, rng);
         let mut transaction = self.begin().await?;
         let row = sqlx::query(
-            "UPDATE access_tokens SET secret_hash = $1, secret_used_at = NULL,
+            "UPDATE access_tokens SET secret_hash = $1, secret_used_at = $2,
                replaced_hash = secret_hash, replaced_at = $2, replaced_until = $3
              WHERE id = $4 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2) RETURNING *",
         )

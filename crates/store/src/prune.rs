@@ -45,7 +45,9 @@ impl Store {
             verifications: delete("DELETE FROM email_verifications WHERE expires_at <= $1", now.0).await?,
             sessions: delete("DELETE FROM sessions WHERE expires_at <= $1", now.0).await?,
             codes: delete("DELETE FROM authorization_codes WHERE expires_at <= $1", kept_since).await?,
-            device_codes: delete("DELETE FROM device_codes WHERE expires_at <= $1", kept_since).await?,
+            device_codes: delete("DELETE FROM device_codes WHERE expires_at <= $1", kept_since).await?
+                + delete("DELETE FROM device_codes WHERE expires_at <= $1 AND used_at IS NULL", now.0)
+                    .await?,
             api_tokens: delete("DELETE FROM api_tokens WHERE expires_at <= $1", now.0).await?,
             devices: delete(
                 "DELETE FROM devices WHERE expires_at <= $1 OR revoked_at <= $1

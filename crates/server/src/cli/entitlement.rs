@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::moment::{must_be_ahead, parse_from, parse_until, shown};
 use super::output::Answer;
 use super::shell::quoted;
-use super::{Shop, repo, system_rng};
+use super::{Shop, repo, system_rng, unproved};
 
 /// Who, and what: the same words for giving and for taking away.
 #[derive(Args)]
@@ -72,6 +72,8 @@ pub(super) struct Revoke {
 struct Who {
     holder: Holder,
     name: String,
+    /// What to know before rights go there.
+    note: Option<String>,
 }
 
 impl Target {
@@ -95,11 +97,12 @@ impl Target {
         let who = match (&self.group, email) {
             (Some(group), _) => {
                 let group = shop.group(group).await?;
-                Who { holder: Holder::Group(group.id), name: format!("the group {}", group.name) }
+                Who { holder: Holder::Group(group.id), name: format!("the group {}", group.name), note: None }
             }
             (None, Some(email)) => {
                 let account = shop.account(email).await?;
-                Who { holder: Holder::Account(account.id), name: account.email }
+                let note = unproved(&account);
+                Who { holder: Holder::Account(account.id), name: account.email, note }
             }
             (None, None) => return Err(Failure::Usage("name an account or a --group".to_owned())),
         };
@@ -191,6 +194,7 @@ pub(super) async fn grant(shop: &Shop, grant: Grant) -> Result<Answer, Failure> 
     if let Some(note) = note(shop, &given.what).await? {
         text.push_str(&format!("\nNote: {note}"));
     }
+    text.extend(who.note);
     Ok(Answer::new(text, json!(given)))
 }
 

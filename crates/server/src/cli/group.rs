@@ -8,7 +8,7 @@ use serde_json::json;
 use super::failure::Failure;
 use super::moment::{must_be_ahead, parse_until};
 use super::output::{Answer, table};
-use super::{Shop, system_rng};
+use super::{Shop, system_rng, unproved};
 
 /// How long an invitation works when nobody says it.
 const INVITATION_SECONDS: i64 = 7 * 24 * 60 * 60;
@@ -132,7 +132,8 @@ pub(super) async fn run(shop: &Shop, command: GroupCommand) -> Result<Answer, Fa
                     format!("change its role with: flatpass group role {name} {} {role}", account.email);
                 return Err(Failure::told(format!("{} is in {name} already", account.email), next));
             }
-            let text = format!("{} is in {name} now, as {role}.", account.email);
+            let mut text = format!("{} is in {name} now, as {role}.", account.email);
+            text.extend(unproved(&account));
             Ok(Answer::new(text, json!({ "group": group, "member": account.email, "role": role })))
         }
         GroupCommand::RemoveMember { name, email } => {

@@ -138,6 +138,17 @@ impl Shop {
     }
 }
 
+/// What to know before rights go to an account: whoever signed up under an address need not be who has it.
+fn unproved(account: &Account) -> Option<String> {
+    let is_person = account.email.contains('@');
+    (is_person && account.email_verified_at.is_none()).then(|| {
+        format!(
+            "\nNote: nobody proved that {0} is the address of who made this account on {1}. When you are sure: flatpass account verify {0}",
+            account.email, account.created_at
+        )
+    })
+}
+
 /// Reads the command line, does what it says, prints the answer and gives the exit code.
 pub(crate) async fn run() -> ExitCode {
     let arguments = Arguments::parse();

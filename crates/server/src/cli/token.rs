@@ -127,7 +127,7 @@ async fn verifier(shop: &Shop, audience: &str, repo: Option<&Repo>) -> Result<Ve
     let mut settings = VerifierConfig::new(shop.config.issuer(), audience);
     settings.leeway_seconds = u32::try_from(tokens.leeway_seconds).unwrap_or(0);
     let verifier = Verifier::new(settings, keys);
-    let refused = Refused::read(&shop.config, &shop.store, shop.now).await?;
+    let refused = Refused::read(&shop.store, shop.now).await?;
     let name = repo.map(|repo| repo.name.as_str()).unwrap_or_default();
     verifier.set_revocations(refused.in_repo(&shop.store, name, shop.now).await?);
     Ok(verifier)

@@ -8,12 +8,15 @@ use axum::response::Response;
 use flatpass_store::NewDeviceCodes;
 use serde_json::json;
 
-use super::authorize::read_details;
+use super::authorize::{Refusal, read_details};
 use super::token::{TokenError, answer};
 use super::{AUTHENTICATOR, SCOPE};
 use crate::app::{App, Rng};
 use crate::web::ClientAddress;
 use crate::web::fields::{Fields, FormError};
+
+/// The longest `authorization_details` that are kept, in bytes: some 80 refs, more than one installation has for sale.
+const MOST_DETAILS_BYTES: usize = 8 * 1024;
 
 pub(crate) async fn submit(
     State(app): State<Arc<App>>,
@@ -24,6 +27,9 @@ pub(crate) async fn submit(
     let form = form?;
     let client = form.get("client_id").filter(|client| *client == AUTHENTICATOR).ok_or(TokenError::Client)?;
     let details = form.text("authorization_details");
+    if details.len() > MOST_DETAILS_BYTES {
+        return Err(TokenError::Details(Refusal::Details));
+    }
     read_details(&app, details).map_err(TokenError::Details)?;
     let new = NewDeviceCodes {
         client_id: client.to_owned(),

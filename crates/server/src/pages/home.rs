@@ -60,16 +60,20 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> (StatusCode, String) 
     }
 }
 
-/// One line for each repo whose object index is not ready, so that its objects are answered with 503.
+/// How many repos have an object index that is not ready, so that their objects are answered with 503. Anybody may ask, so no names:
+/// the log has them.
 fn being_read(app: &App) -> String {
     let snapshot = app.snapshot.load();
-    let line = |(name, view): (&String, &Arc<RepoView>)| match view.objects.as_ref()?.state() {
-        ObjectIndexState::Building { done, of } => {
-            Some(format!("the objects of {name} are being read: {done} of {of} commits\n"))
-        }
-        ObjectIndexState::Ready { .. } => None,
-    };
-    snapshot.repos.iter().filter_map(line).collect()
+    let is_read =
+        |view: &&Arc<RepoView>| view.objects.as_ref().is_some_and(|index| is_being_read(index.state()));
+    match snapshot.repos.values().filter(is_read).count() {
+        0 => String::new(),
+        count => format!("the objects of repositories are being read: {count}\n"),
+    }
+}
+
+const fn is_being_read(state: ObjectIndexState) -> bool {
+    matches!(state, ObjectIndexState::Building { .. })
 }
 
 pub(crate) async fn not_found() -> PageError {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::browser::Page;
 use crate::oauth::device;
 use crate::ref_tokens::entitle;
-use crate::shop::{Shop, soon};
+use crate::shop::{Shop, rng, soon};
 
 const MEMBER: [Verb; 3] = [Verb::List, Verb::Download, Verb::Upgrade];
 
@@ -149,6 +149,23 @@ async fn a_rotated_secret_goes_on_for_an_hour_and_rotates_nothing_once_its_succe
     let fourth = secret(&by_secret(&shop, "rotate", &third).await);
     assert_eq!(by_secret(&shop, "revoke", &fourth).await.status, 204);
     assert_eq!((opens(&shop, &third).await, opens(&shop, &fourth).await), (401, 401));
+}
+
+/// The operator rotates because a secret leaked: who has the old one must not get the new one's successor for it.
+#[tokio::test]
+async fn what_the_operator_rotated_the_old_secret_does_not_rotate_again() {
+    let shop = Shop::open().await;
+    let browser = shop.signed_up("ada@example.org").await;
+    let (access, _) = device(&shop, &browser).await;
+    entitle(&shop, "ada@example.org", "inside", "*", &MEMBER).await;
+    let made = make(&shop, &access, "inside").await;
+    let leaked = secret(&made);
+    shop.pass_seconds(10);
+    let id = made.json()["id"].as_str().unwrap().into();
+    let (new, _) =
+        shop.store.rotate_access_token_with_id(&id, shop.now(), &mut rng()).await.unwrap().unwrap();
+    assert_eq!(by_secret(&shop, "rotate", &leaked).await.status, 401);
+    soon("the gate knows the new one", async || opens(&shop, new.expose()).await == 200).await;
 }
 
 /// The gate notes it without the database; some seconds later it is written down.

@@ -78,6 +78,16 @@ async fn a_device_without_a_browser_is_let_in_on_another_one() {
     .await;
 }
 
+/// What is kept of a request that nobody has answered for is small, whatever was sent.
+#[tokio::test]
+async fn a_request_of_a_device_that_is_long_is_not_kept() {
+    let shop = Shop::open().await;
+    let blown_up = format!("[{}]", " ".repeat(20_000));
+    let refused = begin(&shop, &[("authorization_details", &blown_up)]).await;
+    assert_eq!(error(&refused), (400, "invalid_authorization_details".to_owned()));
+    assert_eq!(begin(&shop, &[("authorization_details", "[ ]")]).await.status, 200);
+}
+
 #[tokio::test]
 async fn a_device_that_is_sent_away_or_waits_too_long_is_told_so() {
     let shop = Shop::open().await;

@@ -110,7 +110,12 @@ async fn live(
     let by = row.try_get::<Option<String>, _>("created_by")?.map(AccountId);
     let invitation = invitation(&row)?;
     if let Some(by) = by {
-        let role = members::role_of(connection, &invitation.group_id, &by).await?;
+        let here = sqlx::query("SELECT 1 FROM accounts WHERE id = $1 AND disabled_at IS NULL")
+            .bind(by.as_str())
+            .fetch_optional(&mut *connection)
+            .await?
+            .is_some();
+        let role = members::role_of(connection, &invitation.group_id, &by).await?.filter(|_| here);
         if role.is_none_or(|role| role < Role::Manager || role < invitation.role) {
             return Err(InvitationError::Ended);
         }
@@ -144,10 +149,19 @@ async fn admits(
             return Err(InvitationError::NotVerified);
         }
     }
-    match members::role_of(connection, &invitation.group_id, account_id).await? {
-        Some(_) => Err(InvitationError::AlreadyMember),
-        None => Ok(()),
+    if members::role_of(connection, &invitation.group_id, account_id).await?.is_some() {
+        return Err(InvitationError::AlreadyMember);
     }
+    // Who was put out does not come back by a link from before. Times are whole seconds: rather one too many.
+    let put_out = sqlx::query(
+        "SELECT 1 FROM group_members WHERE group_id = $1 AND account_id = $2 AND removed_at >= $3",
+    )
+    .bind(invitation.group_id.as_str())
+    .bind(account_id.as_str())
+    .bind(invitation.created_at.0)
+    .fetch_optional(connection)
+    .await?;
+    if put_out.is_some() { Err(InvitationError::Ended) } else { Ok(()) }
 }
 
 impl Store {

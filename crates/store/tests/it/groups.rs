@@ -106,6 +106,37 @@ async fn an_invitation_to_an_address_lets_in_only_the_account_that_proved_it() {
 }
 
 #[tokio::test]
+async fn who_was_put_out_does_not_come_back_by_a_link_from_before_and_who_made_links_must_still_be_there() {
+    let scene = Scene::new().await;
+    let store = &scene.store;
+    let (eve, boss) = (account(store, "eve@example.org").await, account(store, "boss@example.org").await);
+    let acme = group(store, "acme").await;
+    let link = invite(store, &acme, to_role(Role::Member, 100), 1).await;
+    store.join_by_invitation(link.expose(), &eve.id, NOW, &mut rng(2)).await.unwrap();
+    store.remove_member(&acme.id, &eve.id, None, NOW.plus_seconds(10)).await.unwrap();
+    let join = async |secret: &Secret, at: i64| {
+        store.join_by_invitation(secret.expose(), &eve.id, NOW.plus_seconds(at), &mut rng(3)).await
+    };
+    let again = join(&link, 20).await;
+    assert!(matches!(again, Err(InvitationError::Ended)), "{again:?}");
+    assert!(!is_member(store, &acme, &eve.id).await);
+
+    // A manager who may invite, and whose account is then closed.
+    store.add_member(&acme.id, &boss.id, Role::Manager, NOW, &mut rng(4)).await.unwrap();
+    let later = NOW.plus_seconds(30);
+    let (theirs, _) =
+        store.invite(&acme.id, to_role(Role::Manager, 1), Some(&boss.id), later, &mut rng(5)).await.unwrap();
+    store.disable_account(&boss.id, later).await.unwrap();
+    let by_closed = join(&theirs, 40).await;
+    assert!(matches!(by_closed, Err(InvitationError::Ended)), "{by_closed:?}");
+    // Somebody who is there lets eve in again.
+    let (newer, _) =
+        store.invite(&acme.id, to_role(Role::Member, 1), None, later, &mut rng(6)).await.unwrap();
+    join(&newer, 40).await.unwrap();
+    assert!(is_member(store, &acme, &eve.id).await);
+}
+
+#[tokio::test]
 async fn a_manager_makes_and_touches_no_owner_and_the_last_owner_stays() {
     let scene = Scene::new().await;
     let store = &scene.store;

@@ -106,6 +106,7 @@ async fn an_access_token_opens_what_its_account_owns_and_not_an_app_sold_below_i
     assert!(!opens(&token, "app/org.test.Paid.Pro/x86_64/stable"));
     assert!(!opens(&token, "runtime/org.test.Paid.Pro.Locale/x86_64/stable"));
     assert!(opens(&token, "runtime/org.test.Solo.Debug/x86_64/stable"));
+    assert!(!opens(&token, "app/org.test.Solo.Debug/x86_64/stable"), "an app with the name of an extension");
     assert!(!opens(&token, "app/org.test.Solo.Unsold/x86_64/stable"), "an app that is given by hand only");
     assert!(opens(&token, "runtime/org.test.my_app.Locale/x86_64/stable"));
     assert!(!opens(&token, "app/org.test.my_app/x86_64/stable"));
