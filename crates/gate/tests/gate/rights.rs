@@ -110,13 +110,16 @@ fn in_a_private_repo_to_list_one_app_opens_no_other_however_free() {
 #[test]
 fn what_an_account_lost_is_refused_at_once_on_every_way_and_the_rest_of_its_token_holds() {
     let shop = Shop::build();
-    for policy in [Policy::Refs, Policy::Private] {
+    for policy in [Policy::Refs, Policy::Objects, Policy::Private] {
         let desk = Desk::open(shop.repo(), Rules::new(policy));
         let server = Server::start(&desk);
         let ids = ["org.test.Paid", "org.test.Paid.Locale", "org.test.Other"];
         let token = desk.bearer(&[Grant::for_ids(&[Verb::Download, Verb::List], ids)]);
         let mut ways = guarded(&shop);
         ways.extend(ways_to(&shop, shop.rev(PAID)));
+        if policy.checks_objects() {
+            ways.push(object(shop.parsed(PAID).root_tree, ObjectKind::DirTree));
+        }
         if policy == Policy::Private {
             ways.extend([PAID, LOCALE].map(|name| format!("refs/heads/{name}")));
         }
