@@ -374,6 +374,26 @@ fn the_key_that_signs_indexes_is_in_the_files_for_clients_unless_another_is_give
     assert_eq!(set(&["--gpg-key", &public]), json!(of_public));
     let mistaken = shop.run(&["repo", "set", "internal", "--gpg-key", &secret]);
     assert!(mistaken.code == 1 && mistaken.stderr.contains("secret key"), "{}", mistaken.stderr);
+    // What cannot make an index for each person is told, and changes nothing.
+    let now = shop.run(&["--json", "repo", "set", "internal", "--signing-key", &secret]).json();
+    assert_eq!((&now["per_person_index"], &now["signing_key"]), (&json!(true), &json!(id)));
+    for (wrong, why) in [(public.as_str(), "not an exported OpenPGP secret key"), ("/no/such", "cannot read")]
+    {
+        let refused = shop.run(&["repo", "set", "internal", "--signing-key", wrong]);
+        assert!(refused.code == 1 && refused.stderr.contains(why), "{}", refused.stderr);
+    }
+    shop.run(&["repo", "add", "apps", repository.path()]).ok();
+    let open = shop.run(&["repo", "set", "apps", "--per-person-index"]);
+    assert!(open.code == 1 && open.stderr.contains("the index is public"), "{}", open.stderr);
+    assert_eq!(shop.run(&["repo", "set", "internal"]).code, 2, "nothing to change is named");
+    assert_eq!(shop.run(&["repo", "set", "internal", "--one-index", "--per-person-index"]).code, 2);
+    let finds = |code: &str| {
+        let findings = shop.run(&["--json", "repo", "check", "internal"]).json()["findings"].clone();
+        findings.as_array().unwrap().iter().any(|one| one["code"] == code)
+    };
+    assert!(!finds("one-index"));
+    shop.run(&["repo", "set", "internal", "--one-index"]).ok();
+    assert!(finds("one-index"));
 }
 
 /// The files that add it cannot name the store: only the summary can.

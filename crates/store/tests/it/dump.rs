@@ -1,4 +1,4 @@
-use flatpass_store::{NewInvitation, Role};
+use flatpass_store::{NewInvitation, RepoListing, Role};
 use flatpass_token::{Secret, SecretHash};
 
 use crate::scene::{CLIENT, NOW, PASSWORD, REDIRECT, Scene, VERIFIER, account, code, repo, rng};
@@ -39,6 +39,11 @@ async fn no_secret_of_any_kind_stands_in_the_database_or_its_log() {
     let (next, _) = store.rotate_access_token(basic.expose(), NOW, &mut rng).await.unwrap().unwrap();
     store.ensure_signing_key(NOW, &mut rng).await.unwrap();
     let rotated = store.rotate_key(NOW, 3600, &mut rng).await.unwrap();
+    let listing_key = b"what an exported OpenPGP secret key has in it".to_vec();
+    let listing = RepoListing { signing_key: Some(listing_key.clone().into()) };
+    store.set_repo_listing("apps", Some(&listing), NOW, &mut rng).await.unwrap();
+    assert_eq!(store.repo_listing("apps").await.unwrap(), Some(listing.clone()));
+    assert!(!format!("{listing:?}").contains("OpenPGP"), "redacted");
     let key_file = std::fs::read_to_string(scene.folder.path().join("secret.key")).unwrap();
 
     let secrets = [&session, &code, &first.access, &first.refresh, &second.access, &second.refresh, &basic];
@@ -57,6 +62,7 @@ async fn no_secret_of_any_kind_stands_in_the_database_or_its_log() {
         VERIFIER.into(),
         made.csrf.clone().into(),
         key_file.trim().into(),
+        listing_key,
     ];
     for secret in secrets {
         // The prefix is no secret; what follows it is.

@@ -10,6 +10,7 @@ mod expansion;
 mod files;
 mod groups;
 mod keys;
+mod listings;
 mod migration;
 mod orders;
 mod rights;
