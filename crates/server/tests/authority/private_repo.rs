@@ -28,7 +28,23 @@ async fn to_an_outsider_what_is_there_and_what_is_not_are_the_same() {
         let first = without_its_name(&denied[0]);
         assert!(denied.iter().all(|one| without_its_name(one) == first), "{denied:?}");
     }
-    // A repo that does not exist is one that they may not see.
+    // A repo that does not exist is one that they may not see, and that is said by the very same answers.
+    for method in [reqwest::Method::GET, reqwest::Method::HEAD, reqwest::Method::PUT] {
+        for authorization in ["", "Bearer x", "Basic eDp5"] {
+            let ask = async |repo: &str| {
+                let url = format!("{}/summary", shop.repo_url(repo));
+                let request = reqwest::Client::new().request(method.clone(), url);
+                let answer = request.header("Authorization", authorization).send().await.unwrap();
+                let mut fields = answer.headers().clone();
+                fields.remove("date");
+                let (status, fields) = (answer.status(), format!("{fields:?}"));
+                format!("{status} {fields} {}", answer.text().await.unwrap()).replace(repo, "REPO")
+            };
+            let there = ask("inside").await;
+            assert!(there.starts_with("401"), "{there}");
+            assert_eq!(there, ask("no-such").await, "{method} {authorization}");
+        }
+    }
     for access in [None, Some(access.as_str())] {
         let ask = async |repo: &str| {
             let answer = ref_tokens(&shop, access, &ask(&shop, repo, &[FREE, PAID, GONE])).await;
