@@ -14,6 +14,9 @@ use crate::session::summary::SummaryGrant;
 const MAX_ENTRIES: usize = 8192;
 /// The most repos whose summary token is remembered for one authority.
 const MAX_SUMMARIES: usize = 256;
+/// How long the token of a ref is given out again, in seconds: long enough for all that one command asks for, and short enough that
+/// who lost a right hears the store's sentence. Flatpak shows nothing of ours when the gate refuses a token.
+const KEPT_SECONDS: i64 = 120;
 /// How long "needs no token" is remembered, in seconds.
 const OPEN_SECONDS: i64 = 300;
 /// A token is not given out any more when it has less than this left, in seconds: a download takes time. Of
@@ -64,7 +67,7 @@ impl TokenCache {
         }
         // A token for older commits would be given out for the newest one too, and refused there.
         for granted in answer.granted.iter().filter(|granted| !granted.limited) {
-            let until = kept_until(asked, granted.expires_in);
+            let until = kept_until(asked, granted.expires_in).min(asked.plus_seconds(KEPT_SECONDS));
             for name in &granted.refs {
                 let token = granted.token.expose().to_owned();
                 self.entries.insert((repo.clone(), name.clone()), Entry { token, until });
@@ -130,7 +133,7 @@ mod tests {
     use crate::secret::SecretText;
 
     #[test]
-    fn a_token_is_given_out_again_until_shortly_before_it_expires() {
+    fn a_token_is_given_out_again_for_a_moment_and_never_when_it_is_about_to_expire() {
         let repo = RepoUrl::parse("https://shop.example/repo/apps").expect("valid");
         let other = RepoUrl::parse("https://shop.example/repo/other").expect("valid");
         let mut cache = TokenCache::default();
@@ -146,8 +149,8 @@ mod tests {
         };
         cache.put(&repo, &answer, UnixTime(1000));
         assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000)), Some("t"));
-        assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000 + 3299)), Some("t"));
-        assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000 + 3300)), None);
+        assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000 + KEPT_SECONDS - 1)), Some("t"));
+        assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000 + KEPT_SECONDS)), None);
         assert_eq!(cache.get(&other, "app/a/x/s", UnixTime(1000)), None, "a token is for one repo");
         let mut of_older = RefTokens { granted: answer.granted.clone(), ..RefTokens::default() };
         of_older.granted[0].limited = true;
