@@ -34,6 +34,14 @@ http {{
 """
 
 
+def running_nanoseconds(schedstat: Path) -> int:
+    """What the scheduler counted for a thread; nothing for one that has just ended, such as one that waited for the disk."""
+    try:
+        return int(schedstat.read_text().split()[0])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
 class Server:
     """`argv` serves `url`/repo/apps/…; `name` is what the table calls it."""
 
@@ -74,7 +82,7 @@ class Server:
     def cpu_seconds(self) -> float:
         """What the scheduler counted, in nanoseconds and not in ticks."""
         threads = [thread for process in self._family() for thread in process.glob("task/*/schedstat")]
-        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+        return sum(map(running_nanoseconds, threads)) / 1e9
 
     def rss_megabytes(self) -> float:
         lines = [line for process in self._family() for line in (process / "status").read_text().splitlines()]
