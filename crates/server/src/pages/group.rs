@@ -228,8 +228,6 @@ pub(crate) async fn remove(
     let (group, _) = managed(&app, signed_in, &id).await?;
     let by = Some(&signed_in.account.id);
     app.store.remove_member(&group.id, &AccountId(account), by, app.now()).await?;
-    // When the page says that somebody is out, the gates know it.
-    app.take_up().await;
     Ok(see_other(&here(&id), None))
 }
 
@@ -247,6 +245,5 @@ pub(crate) async fn leave(
         Err(MemberError::NotAllowed | MemberError::NotAMember) => return Err(PageError::NotFound),
         other => other?,
     }
-    app.take_up().await;
     Ok(see_other("/account", None))
 }

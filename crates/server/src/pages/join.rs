@@ -87,10 +87,7 @@ pub(crate) async fn join(
     let joined =
         app.store.join_by_invitation(&secret, &signed_in.account.id, app.now(), rng.as_random()).await;
     match joined {
-        Ok(_) => {
-            app.take_up().await;
-            Ok(see_other("/account", None))
-        }
+        Ok(_) => Ok(see_other("/account", None)),
         Err(error) => page(&app, &browser, &secret, Err(error)),
     }
 }

@@ -93,9 +93,6 @@ pub(crate) async fn confirm(
     let Some(joined) = joined else {
         return Ok(page(&app, &browser, StatusCode::NOT_FOUND, Step::Ended));
     };
-    if !joined.is_empty() {
-        app.take_up().await;
-    }
     let titles = joined.into_iter().map(|group| group.title).collect();
     Ok(page(&app, &browser, StatusCode::OK, Step::Done(titles)))
 }
