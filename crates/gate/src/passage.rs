@@ -13,7 +13,7 @@ use crate::file_cache::Freshness;
 use crate::gate::Gate;
 use crate::listing::{Asking, Listed, Listings};
 use crate::moment::Moment;
-use crate::object_index::{Current, Judgement, Way};
+use crate::object_index::{Current, Judgement, SetId, Way};
 use crate::policy::{Policy, Rules, opens, shows};
 use crate::refusal::{Refusal, Scope};
 use crate::request::{Method, Request};
@@ -64,13 +64,45 @@ impl Passage<'_> {
             return Err(Refusal::Method);
         }
         let path = RepoPath::parse(self.request.path).ok_or(Refusal::NotFound)?;
-        match (self.permit_path(&path, visitor), &path) {
+        let decided = self.permit_path(&path, visitor);
+        if let (Err(Refusal::NotFound | Refusal::OutOfScope(_)), RepoPath::Object { checksum, kind }) =
+            (&decided, &path)
+            && let Some(listed) = self.serve_listed(checksum, *kind, visitor)?
+        {
             // What is not there, or not theirs, may still be an object of the list of apps that was made for them.
-            (
-                Err(refusal @ (Refusal::NotFound | Refusal::OutOfScope(_))),
-                RepoPath::Object { checksum, kind },
-            ) => self.serve_listed(checksum, *kind, visitor)?.ok_or(refusal),
-            (permitted, _) => permitted,
+            return Ok(listed);
+        }
+        match (decided, visitor) {
+            (Err(refusal @ Refusal::OutOfScope(Scope::Download)), Some(visitor)) => {
+                self.decide_after_a_look(&path, visitor, refusal)
+            }
+            (decided, _) => decided,
+        }
+    }
+
+    /// Under `private`, nobody is refused a part of the repo before the index of its objects has looked at the repo once more. An object that
+    /// it has only in what is not theirs, or not at all, may be in a commit of theirs that came since. And absent and forbidden are the
+    /// same, in time too: what it took to find out which of them it is disappears in the wait, which begins and ends for all together.
+    fn decide_after_a_look(
+        &self,
+        path: &RepoPath,
+        visitor: &VerifiedToken,
+        refusal: Refusal,
+    ) -> Result<Permitted, Refusal> {
+        if self.disk == Disk::Cached {
+            return Err(Refusal::WouldWait);
+        }
+        let Some(index) = self.gate.objects() else { return Err(refusal) };
+        let has_looked = index.wait_for_look(Some(visitor.subject()));
+        match path {
+            RepoPath::Object {
+                kind: ObjectKind::DirTree | ObjectKind::DirMeta | ObjectKind::FileZ, ..
+            } => match self.permit_path(path, Some(visitor)) {
+                Err(Refusal::OutOfScope(_)) if !has_looked => Err(Refusal::NotIndexed),
+                decided => decided,
+            },
+            // Commits and deltas say themselves whose they are, and are read when they are asked for.
+            _ => Err(refusal),
         }
     }
 
@@ -236,38 +268,48 @@ impl Passage<'_> {
         let mut has_waited = false;
         loop {
             let current = index.current();
-            if let Some(current) = &*current
-                && let Some(set) = current.find(checksum)
-            {
+            if let Some(current) = &*current {
+                // Before it is known whether the object is there: that takes as long for one that is not.
                 let judgement = self.judge(current)?;
-                let open = judgement.is_open(set);
-                let gated = match visitor {
-                    None if open => false,
-                    None if current.opens(&self.verify()?, set, Way::Download) => true,
-                    Some(token) => {
-                        let lists_of_apps = self.partial_lister(visitor).is_none();
-                        let way = Way::DownloadOrList { judgement: &judgement, lists_of_apps };
-                        if !current.opens(token, set, way) {
-                            return Err(Refusal::OutOfScope(Scope::Download));
-                        }
-                        true
-                    }
-                    None => return Err(Refusal::OutOfScope(Scope::Download)),
-                };
-                return Ok(Permission::gated_if(gated));
+                match (current.find(checksum), visitor) {
+                    (Some(set), _) => return self.permit_set(current, &judgement, set, visitor),
+                    (None, Some(_)) => return Err(absent(visitor)),
+                    (None, None) => {}
+                }
             }
             if self.disk == Disk::Cached {
                 return Err(Refusal::WouldWait);
             }
             // No commit had it at the last look. One that came since, or is still being walked, may have it.
             if current.is_some() && (has_waited || !self.gate.has_file(path)?) {
-                return Err(absent(visitor));
+                return Err(Refusal::NotFound);
             }
             drop(current);
-            if has_waited || !index.wait_for_look() {
+            if has_waited || !index.wait_for_look(visitor.map(VerifiedToken::subject)) {
                 return Err(Refusal::NotIndexed);
             }
             has_waited = true;
+        }
+    }
+
+    /// An object of some commits, by the set of their classes.
+    fn permit_set(
+        &self,
+        current: &Current,
+        judgement: &Judgement,
+        set: SetId,
+        visitor: Option<&VerifiedToken>,
+    ) -> Result<Permission, Refusal> {
+        let open = judgement.is_open(set);
+        let way = |visitor| Way::DownloadOrList {
+            judgement,
+            lists_of_apps: self.partial_lister(Some(visitor)).is_none(),
+        };
+        match visitor {
+            None if open => Ok(Permission::gated_if(false)),
+            None if current.opens(&self.verify()?, set, Way::Download) => Ok(Permission::gated_if(true)),
+            Some(token) if current.opens(token, set, way(token)) => Ok(Permission::gated_if(true)),
+            None | Some(_) => Err(Refusal::OutOfScope(Scope::Download)),
         }
     }
 

@@ -4,7 +4,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// So many requests may wait at once; others are sent away, to come again.
-const MOST_WAITING: usize = 64;
+const MOST_WAITING: usize = 128;
+/// So many of one visitor: who asks for what is not theirs, over and over, keeps nobody else from waiting. Flatpak asks for eight files at once.
+const MOST_OF_ONE: usize = 32;
 
 /// Which look is under way, and who waits for one.
 #[derive(Debug, Default)]
@@ -20,25 +22,29 @@ struct State {
     begun: u64,
     ended: u64,
     wished: bool,
-    waiting: usize,
+    /// Who waits, once for each request.
+    waiting: Vec<Option<Box<str>>>,
 }
 
 impl Looks {
     /// Waits for the end of a look that begins after this call. Gives whether there was one in time.
-    pub(super) fn wait(&self, patience: Duration) -> bool {
+    pub(super) fn wait(&self, visitor: Option<&str>, patience: Duration) -> bool {
         let mut state = self.lock();
-        if state.waiting >= MOST_WAITING {
+        let of_one = || state.waiting.iter().filter(|other| other.as_deref() == visitor).count();
+        if state.waiting.len() >= MOST_WAITING || (visitor.is_some() && of_one() >= MOST_OF_ONE) {
             return false;
         }
         let next = state.begun + 1;
-        state.waiting += 1;
+        state.waiting.push(visitor.map(Box::from));
         state.wished = true;
         self.wished.notify_one();
         let (mut state, _) = self
             .ended
             .wait_timeout_while(state, patience, |state| state.ended < next)
             .unwrap_or_else(PoisonError::into_inner);
-        state.waiting -= 1;
+        if let Some(at) = state.waiting.iter().position(|other| other.as_deref() == visitor) {
+            state.waiting.swap_remove(at);
+        }
         state.ended >= next
     }
 

@@ -33,6 +33,7 @@ use crate::moment::kernel_now;
 use class::ClassId;
 use follower::Follower;
 use looks::Looks;
+pub(crate) use table::SetId;
 use table::{Table, TableError};
 
 /// How often the repo is looked at when nobody asks for it. A look at a repo in which nothing changed takes 256 system calls.
@@ -205,9 +206,10 @@ impl ObjectIndex {
         self.current.load()
     }
 
-    /// Waits for a look at the repo that begins after this call. Gives whether there was one in time.
-    pub(crate) fn wait_for_look(&self) -> bool {
-        self.looks.wait(self.config.patience)
+    /// Waits, for a visitor, for a look at the repo that begins after this call. Gives whether there was one in time. `false` at once when
+    /// too many wait already.
+    pub(crate) fn wait_for_look(&self, visitor: Option<&str>) -> bool {
+        self.looks.wait(visitor, self.config.patience)
     }
 
     /// Looks at the repo once, in this thread.

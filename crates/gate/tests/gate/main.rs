@@ -6,6 +6,7 @@ mod http;
 mod lanes;
 mod leaks;
 mod listing;
+mod members;
 mod objects;
 mod outsiders;
 mod private;

@@ -170,30 +170,30 @@ fn an_index_that_is_not_ready_lets_everything_but_objects_through() {
 }
 
 /// A repository of the program's own making, with an index that follows it.
-struct Scene {
+pub(crate) struct Scene {
     folder: TempDir,
-    maker: Maker,
+    pub(crate) maker: Maker,
     meta: Checksum,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let maker = Maker::new(&folder.path().join("repo"));
         let meta = maker.dirmeta();
         Self { folder, maker, meta }
     }
 
-    fn repo(&self) -> PathBuf {
+    pub(crate) fn repo(&self) -> PathBuf {
         self.folder.path().join("repo")
     }
 
-    fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.folder.path().join("state/apps.objects")
     }
 
     /// A commit of that app with files of these names; gives the commit and the files' paths.
-    fn commit(
+    pub(crate) fn commit(
         &self,
         id: &str,
         token_type: Option<i32>,

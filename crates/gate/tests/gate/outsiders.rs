@@ -92,7 +92,7 @@ fn nothing_of_a_private_repo_is_opened_before_the_token_is_good() {
     assert!(opened_during(&shop.repo(), || ask(&good)) > 0, "it would have been noticed");
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
+pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
 }
