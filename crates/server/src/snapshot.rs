@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +12,8 @@ use flatpass_gate::{
 };
 use flatpass_ostree::{Checksum, Summary, SummaryRef};
 use flatpass_store::{
-    Entitlement, KeyPhase, Repo, RepoListing, RepoPolicy, Store, StoreError, StoredOffer, is_repo_name,
+    Entitlement, KeyPhase, Repo, RepoListing, RepoPolicy, RepoSource, Store, StoreError, StoredOffer,
+    is_repo_name,
 };
 use flatpass_token::{AccessTable, KeySet, RefKind, RefName, SigningKey, UnixTime, Verifier, VerifierConfig};
 use url::Url;
@@ -43,14 +44,15 @@ pub(crate) struct Refs {
 
 impl Refs {
     fn stamp_of(repo: &Repo) -> Option<(u64, SystemTime, u64)> {
-        let metadata = std::fs::metadata(repo.path.join("summary")).ok()?;
+        let metadata = std::fs::metadata(repo.source.ostree()?.join("summary")).ok()?;
         Some((metadata.len(), metadata.modified().ok()?, metadata.ino()))
     }
 
     /// Reads the summary; a repo without a readable one has no refs that anybody could ask for.
     fn read(repo: &Repo) -> Self {
+        let Some(root) = repo.source.ostree() else { return Self::default() };
         let stamp = Self::stamp_of(repo);
-        let summary = match std::fs::read(repo.path.join("summary")).map(|bytes| Summary::parse(&bytes)) {
+        let summary = match std::fs::read(root.join("summary")).map(|bytes| Summary::parse(&bytes)) {
             Ok(Ok(summary)) => summary,
             Ok(Err(error)) => {
                 tracing::error!(repo = repo.name, %error, "the summary is damaged; no ref tokens are given until it is made anew");
@@ -242,7 +244,7 @@ impl Snapshot {
         let url = config.repo_url(&name);
         let repo = Repo {
             name,
-            path: PathBuf::new(),
+            source: RepoSource::Ostree(PathBuf::new()),
             policy: RepoPolicy::Private,
             urls: Vec::new(),
             open_token_types: Vec::new(),
@@ -341,23 +343,28 @@ impl Snapshot {
             let prefix = format!("/repo/{}", repo.name);
             let listing = store.repo_listing(&repo.name).await?;
             let listed_so = before.and_then(|before| before.listings.get(&repo.name)) == Some(&listing);
-            let objects = object_index(config, &repo, old.and_then(|old| old.objects.as_ref()));
-            let settings = gate_config(config, &repo, &offers, objects.clone());
+            let root = repo.source.ostree();
+            let objects = root
+                .and_then(|root| object_index(config, &repo, root, old.and_then(|old| old.objects.as_ref())));
+            let settings = root.map(|root| gate_config(config, &repo, root, &offers, objects.clone()));
             let kept = old
                 .filter(|old| listed_so && old.repo == repo && old.offers.keys().eq(offers.keys()))
                 .filter(|old| old.objects.is_some() == objects.is_some())
                 .and_then(|_| before?.gates.iter().find(|(mounted, _)| *mounted == prefix));
-            match kept {
-                Some(gate) => gates.push(gate.clone()),
-                None => match Gate::open(settings, Arc::clone(&verifier), Arc::clone(files)) {
-                    Ok(gate) => {
-                        let listing = gate_listing(&repo.name, listing.as_ref());
-                        let gate = gate.with_uses(Arc::clone(uses)).with_listing(listing);
-                        gates.push((prefix, Arc::new(gate)));
+            match (kept, settings) {
+                (Some(gate), _) => gates.push(gate.clone()),
+                (None, None) => {}
+                (None, Some(settings)) => {
+                    match Gate::open(settings, Arc::clone(&verifier), Arc::clone(files)) {
+                        Ok(gate) => {
+                            let listing = gate_listing(&repo.name, listing.as_ref());
+                            let gate = gate.with_uses(Arc::clone(uses)).with_listing(listing);
+                            gates.push((prefix, Arc::new(gate)));
+                        }
+                        // One repo that is not there must not take the others down.
+                        Err(error) => tracing::error!(repo = repo.name, %error, "this repo is not served"),
                     }
-                    // One repo that is not there must not take the others down.
-                    Err(error) => tracing::error!(repo = repo.name, %error, "this repo is not served"),
-                },
+                }
             }
             let name = repo.name.clone();
             listings.insert(name.clone(), listing);
@@ -390,16 +397,21 @@ fn gate_listing(repo: &str, listing: Option<&RepoListing>) -> Listing {
 }
 
 /// The index of the repo's objects, if its policy asks for one. It goes on from snapshot to snapshot.
-fn object_index(config: &Config, repo: &Repo, old: Option<&Arc<ObjectIndex>>) -> Option<Arc<ObjectIndex>> {
+fn object_index(
+    config: &Config,
+    repo: &Repo,
+    root: &Path,
+    old: Option<&Arc<ObjectIndex>>,
+) -> Option<Arc<ObjectIndex>> {
     if !policy(repo.policy).checks_objects() {
         return None;
     }
-    if let Some(old) = old.filter(|old| old.config().root == repo.path) {
+    if let Some(old) = old.filter(|old| old.config().root == root) {
         return Some(Arc::clone(old));
     }
     let settings = ObjectIndexConfig {
         name: repo.name.clone(),
-        root: repo.path.clone(),
+        root: root.to_owned(),
         file: config.state.join(format!("{}.objects", repo.name)),
         patience: OBJECT_PATIENCE,
     };
@@ -423,12 +435,13 @@ const fn policy(policy: RepoPolicy) -> Policy {
 fn gate_config(
     config: &Config,
     repo: &Repo,
+    root: &Path,
     offers: &BTreeMap<String, StoredOffer>,
     objects: Option<Arc<ObjectIndex>>,
 ) -> GateConfig {
     GateConfig {
         name: repo.name.clone(),
-        root: repo.path.clone(),
+        root: root.to_owned(),
         rules: Rules::new(policy(repo.policy))
             .with_open_token_types(open_token_types(repo))
             .with_guarded_ids(offers.keys().cloned()),

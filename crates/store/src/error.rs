@@ -75,6 +75,22 @@ pub enum StoreError {
         "\"{0}\" is not a repo name: use 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit"
     )]
     RepoName(String),
+    /// The repo is not in a registry.
+    #[error("the repo \"{0}\" is not in a registry")]
+    NoRegistry(String),
+    /// Another repo has some of the same repositories.
+    #[error("some of these repositories belong to the repo \"{0}\" already")]
+    RegistryOverlap(String),
+    /// A registry at another address has this service.
+    #[error(
+        "the registry of the repo \"{repo}\" is at another address and has the same service \"{service}\""
+    )]
+    ServiceTaken {
+        /// The service.
+        service: String,
+        /// The repo whose registry has it.
+        repo: String,
+    },
     /// Not an application id or pattern.
     #[error(transparent)]
     AppPattern(#[from] AppPatternError),

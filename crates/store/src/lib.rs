@@ -37,6 +37,8 @@ mod orders;
 mod password;
 mod plans;
 mod prune;
+mod registries;
+mod repo_roles;
 mod repos;
 mod robots;
 mod sandbox;
@@ -74,7 +76,9 @@ pub use crate::orders::{Order, OrderError, OrderState, PaymentOutcome};
 pub use crate::password::PasswordCost;
 pub use crate::plans::{NewPlanItem, Plan, PlanItem};
 pub use crate::prune::Pruned;
-pub use crate::repos::{NewRepo, Repo, RepoPolicy, is_repo_name};
+pub use crate::registries::{Registry, RegistryAccess, RegistryAccessError, RegistryRobot};
+pub use crate::repo_roles::{HeldRole, RepoRole, RepoRoleError};
+pub use crate::repos::{NewRepo, Repo, RepoPolicy, RepoSource, is_repo_name};
 pub use crate::robots::{RobotAccess, RobotSecret};
 pub use crate::sandbox::{SandboxPayment, SandboxState};
 pub use crate::seal::{SealError, Sealer};
@@ -171,7 +175,7 @@ impl Store {
         self.inner.backend.close().await;
     }
 
-    /// A number that rises with each change of what gates or token issuers must know: repos, offers, entitlements, groups
+    /// A number that rises with each change of what gates or token issuers must know: repos, their registries and roles, offers, entitlements, groups
     /// and their members, plans, access tokens, signing keys, disabled accounts. It costs one indexed read, sees the changes of other processes, and does not
     /// move with sign-ins or refreshes. Entitlements and keys also begin and end with time alone: reload now and then anyway.
     ///

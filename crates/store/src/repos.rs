@@ -1,17 +1,105 @@
-//! Repos: the OSTree repositories that the authority issues tokens for.
+//! Repos: the OSTree repositories, image layouts and registries that the authority issues tokens for.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use flatpass_token::UnixTime;
+use serde::Serialize;
 use sqlx::Row as _;
 
 use crate::backend::{Connection, Row};
+use crate::registries::{self, Registry};
 use crate::{Store, StoreError, mark_changed, time};
 
+/// Where the content of a repo is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RepoSource {
+    /// An OSTree repository: its directory.
+    Ostree(PathBuf),
+    /// An OCI image layout: its directory.
+    OciLayout(PathBuf),
+    /// A container registry.
+    Registry(Registry),
+}
+
+impl RepoSource {
+    /// The directory, if it is an OSTree repository.
+    pub fn ostree(&self) -> Option<&Path> {
+        match self {
+            Self::Ostree(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The directory, if it is an OCI image layout.
+    pub fn oci_layout(&self) -> Option<&Path> {
+        match self {
+            Self::OciLayout(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The registry, if it is in one.
+    pub fn registry(&self) -> Option<&Registry> {
+        match self {
+            Self::Registry(registry) => Some(registry),
+            _ => None,
+        }
+    }
+
+    /// Whether its content is OCI images.
+    pub fn is_oci(&self) -> bool {
+        !matches!(self, Self::Ostree(_))
+    }
+
+    /// `ostree`, `oci-layout` or `registry`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Ostree(_) => "ostree",
+            Self::OciLayout(_) => "oci-layout",
+            Self::Registry(_) => "registry",
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Ostree(path) | Self::OciLayout(path) => path,
+            Self::Registry(_) => Path::new(""),
+        }
+    }
+}
+
+/// As it is written in `flatpass repo add`.
+impl fmt::Display for RepoSource {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ostree(path) => path.display().fmt(out),
+            Self::OciLayout(path) => write!(out, "oci-layout:{}", path.display()),
+            Self::Registry(registry) => registry.fmt(out),
+        }
+    }
+}
+
+/// An object with `kind` and, by that, `path` or `registry`.
+impl Serialize for RepoSource {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shape<'a> {
+            kind: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            path: Option<&'a Path>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            registry: Option<&'a Registry>,
+        }
+        let registry = self.registry();
+        let path = registry.is_none().then(|| self.path());
+        Shape { kind: self.kind(), path, registry }.serialize(serializer)
+    }
+}
+
 /// What a gate demands in front of a repo; see the gate's own policy for what each means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RepoPolicy {
     /// No checks.
@@ -66,8 +154,8 @@ impl FromStr for RepoPolicy {
 pub struct NewRepo {
     /// Its name, part of its URL: 1 to 64 of `a-z0-9._-`, beginning with a letter or digit.
     pub name: String,
-    /// The directory of the OSTree repository, absolute.
-    pub path: PathBuf,
+    /// Where its content is; directories are absolute paths. The robot and the webhook of a registry are set afterwards.
+    pub source: RepoSource,
     /// What its gate demands.
     pub policy: RepoPolicy,
     /// More public URLs under which clients may have it (mirrors, a CDN), besides the one below the server's own URL.
@@ -77,12 +165,13 @@ pub struct NewRepo {
 }
 
 /// A repo that the store knows.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Repo {
     /// Its name, part of its URL.
     pub name: String,
-    /// The directory of the OSTree repository.
-    pub path: PathBuf,
+    /// Where its content is.
+    #[serde(flatten)]
+    pub source: RepoSource,
     /// What its gate demands.
     pub policy: RepoPolicy,
     /// More public URLs of it.
@@ -109,11 +198,32 @@ pub(crate) fn is_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte))
 }
 
+/// What [`repo`] reads, up to the condition.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT repos.*, registries.url, namespace, repositories, access, service, robot_user, webhook_hash
+             FROM repos LEFT JOIN registries ON registries.repo = repos.name ",
+            $rest
+        )
+    };
+}
+
+fn source(row: &Row) -> Result<RepoSource, StoreError> {
+    let path = || row.try_get::<String, _>("path").map(PathBuf::from);
+    Ok(match row.try_get::<String, _>("kind")?.as_str() {
+        "ostree" => RepoSource::Ostree(path()?),
+        "oci-layout" => RepoSource::OciLayout(path()?),
+        "registry" => RepoSource::Registry(registries::registry(row)?),
+        _ => return Err(StoreError::Corrupt("repos.kind")),
+    })
+}
+
 fn repo(row: &Row) -> Result<Repo, StoreError> {
     let list = |column: &str| row.try_get::<String, _>(column);
     Ok(Repo {
         name: row.try_get("name")?,
-        path: PathBuf::from(row.try_get::<String, _>("path")?),
+        source: source(row)?,
         policy: row
             .try_get::<String, _>("policy")?
             .parse()
@@ -137,29 +247,38 @@ pub(crate) async fn must_exist(connection: &mut Connection, name: &str) -> Resul
 }
 
 impl Store {
-    /// Adds a repo. Whether its directory is one is not looked at here.
+    /// Adds a repo. Whether its directory or registry is there is not looked at here.
     ///
     /// # Errors
-    /// [`StoreError::RepoName`], [`StoreError::RepoExists`]; [`StoreError::Corrupt`] for a path that is not UTF-8.
+    /// [`StoreError::RepoName`], [`StoreError::RepoExists`]; [`StoreError::RegistryOverlap`] and [`StoreError::ServiceTaken`] for
+    /// what another repo has; [`StoreError::Corrupt`] for a path that is not UTF-8.
     pub async fn add_repo(&self, new: NewRepo, now: UnixTime) -> Result<Repo, StoreError> {
         if !is_name(&new.name) {
             return Err(StoreError::RepoName(new.name));
         }
-        let path = new.path.to_str().ok_or(StoreError::Corrupt("repos.path"))?;
+        let path = new.source.path().to_str().ok_or(StoreError::Corrupt("repos.path"))?;
         let mut transaction = self.begin().await?;
-        let row = sqlx::query(
-            "INSERT INTO repos (name, path, policy, urls, open_token_types, created_at) VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (name) DO NOTHING RETURNING *",
+        let added = sqlx::query(
+            "INSERT INTO repos (name, kind, path, policy, urls, open_token_types, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO NOTHING",
         )
         .bind(&new.name)
+        .bind(new.source.kind())
         .bind(path)
         .bind(new.policy.as_str())
         .bind(serde_json::json!(new.urls).to_string())
         .bind(serde_json::json!(new.open_token_types).to_string())
         .bind(now.0)
-        .fetch_optional(&mut *transaction)
-        .await?
-        .ok_or(StoreError::RepoExists(new.name))?;
+        .execute(&mut *transaction)
+        .await?;
+        if added.rows_affected() == 0 {
+            return Err(StoreError::RepoExists(new.name));
+        }
+        if let RepoSource::Registry(registry) = &new.source {
+            registries::put(&mut transaction, &new.name, registry).await?;
+        }
+        let row =
+            sqlx::query(select!("WHERE name = $1")).bind(&new.name).fetch_one(&mut *transaction).await?;
         mark_changed(&mut transaction).await?;
         transaction.commit().await?;
         repo(&row)
@@ -170,7 +289,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn repos(&self) -> Result<Vec<Repo>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM repos ORDER BY name").fetch_all(self.read()).await?;
+        let rows = sqlx::query(select!("ORDER BY name")).fetch_all(self.read()).await?;
         rows.iter().map(repo).collect()
     }
 
@@ -179,8 +298,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn repo(&self, name: &str) -> Result<Option<Repo>, StoreError> {
-        let row =
-            sqlx::query("SELECT * FROM repos WHERE name = $1").bind(name).fetch_optional(self.read()).await?;
+        let row = sqlx::query(select!("WHERE name = $1")).bind(name).fetch_optional(self.read()).await?;
         row.as_ref().map(repo).transpose()
     }
 
@@ -190,8 +308,12 @@ impl Store {
     /// [`StoreError::NoRepo`].
     pub async fn set_repo_gpg_key(&self, name: &str, key: Option<&str>) -> Result<Repo, StoreError> {
         let mut transaction = self.begin().await?;
-        let row = sqlx::query("UPDATE repos SET gpg_key = $1 WHERE name = $2 RETURNING *")
+        sqlx::query("UPDATE repos SET gpg_key = $1 WHERE name = $2")
             .bind(key)
+            .bind(name)
+            .execute(&mut *transaction)
+            .await?;
+        let row = sqlx::query(select!("WHERE name = $1"))
             .bind(name)
             .fetch_optional(&mut *transaction)
             .await?

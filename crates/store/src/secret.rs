@@ -17,6 +17,7 @@ pub(crate) mod prefix {
     pub(crate) const ROBOT: &str = "fpk_";
     pub(crate) const INVITATION: &str = "fpi_";
     pub(crate) const VERIFICATION: &str = "fpv_";
+    pub(crate) const WEBHOOK: &str = "fpw_";
 }
 
 /// Longer texts than this were not made by us.

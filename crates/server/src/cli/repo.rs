@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Subcommand};
 use flatpass_ostree::repo::{Mode, Repo as OstreeRepo, RepoError};
-use flatpass_store::{AppPattern, NewRepo, Repo, RepoPolicy, StoreError};
+use flatpass_store::{AppPattern, NewRepo, Repo, RepoPolicy, RepoSource, StoreError};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -91,7 +91,8 @@ pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Fai
             let key = gpg_key.as_deref().map(gpg_key::read).transpose()?;
             let listing = listing.read(policy)?;
             let key = key.or_else(|| repo_listing::public_key(listing.as_ref()?));
-            let new = NewRepo { name, path, policy, urls, open_token_types };
+            let source = RepoSource::Ostree(path);
+            let new = NewRepo { name, source, policy, urls, open_token_types };
             let mut repo = shop.store.add_repo(new, shop.now).await?;
             if let Some(key) = &key {
                 repo = shop.store.set_repo_gpg_key(&repo.name, Some(key)).await?;
@@ -102,7 +103,7 @@ pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Fai
             let text = format!(
                 "Added {name}: {path}, policy {policy}.\n\nClients:  flatpak remote-add {name} {url}\nNext:     flatpass repo check {name}",
                 name = repo.name,
-                path = repo.path.display(),
+                path = repo.source,
                 policy = repo.policy,
                 url = shop.config.repo_url(&repo.name)
             );
@@ -146,7 +147,7 @@ pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Fai
                 .iter()
                 .map(|repo| {
                     let url = shop.config.repo_url(&repo.name);
-                    [repo.name.clone(), repo.policy.to_string(), repo.path.display().to_string(), url]
+                    [repo.name.clone(), repo.policy.to_string(), repo.source.to_string(), url]
                 })
                 .collect();
             let none = "No repo yet. Add one with: flatpass repo add NAME PATH";
@@ -205,7 +206,7 @@ fn with_url(shop: &Shop, repo: &Repo) -> Value {
 
 /// Whether the repository has a ref that the pattern covers now; `None` when it cannot be read.
 pub(super) fn has_app(repo: &Repo, app: &AppPattern) -> Option<bool> {
-    let refs = OstreeRepo::open(&repo.path).and_then(|repo| repo.refs()).ok()?;
+    let refs = OstreeRepo::open(repo.source.ostree()?).and_then(|repo| repo.refs()).ok()?;
     let mut ids = refs.iter().filter_map(|one| one.name.split('/').nth(1));
     Some(ids.any(|id| app.covers(id)))
 }

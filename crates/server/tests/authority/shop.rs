@@ -8,7 +8,7 @@ use flatpass::config::{Config, Overrides};
 use flatpass_gate::Clock;
 use flatpass_ostree::Checksum;
 use flatpass_ostree::repo::Repo;
-use flatpass_store::{Account, NewAccount, NewRepo, Offer, RepoPolicy, Sealer, Store};
+use flatpass_store::{Account, NewAccount, NewRepo, Offer, RepoPolicy, RepoSource, Sealer, Store};
 use flatpass_token::UnixTime;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
@@ -88,7 +88,7 @@ impl Shop {
             run(Command::new("cp").arg("-a").args([&template, &path]));
             let new = NewRepo {
                 name: name.to_owned(),
-                path,
+                source: RepoSource::Ostree(path),
                 policy,
                 urls: Vec::new(),
                 open_token_types: vec![0, 1],

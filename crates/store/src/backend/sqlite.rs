@@ -37,6 +37,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "groups and plans", include_str!("../../migrations/0003_groups_and_plans.sql")),
     (4, "devices and robots", include_str!("../../migrations/0004_devices_and_robots.sql")),
     (5, "listings", include_str!("../../migrations/0005_listings.sql")),
+    (6, "registries", include_str!("../../migrations/0006_registries.sql")),
 ];
 
 /// The pools of one open database.

@@ -1,4 +1,7 @@
-use flatpass_store::{NewInvitation, RepoListing, Role};
+use flatpass_store::{
+    NewInvitation, NewRepo, Registry, RegistryAccess, RegistryRobot, RepoListing, RepoPolicy, RepoSource,
+    Role,
+};
 use flatpass_token::{Secret, SecretHash};
 
 use crate::scene::{CLIENT, NOW, PASSWORD, REDIRECT, Scene, VERIFIER, account, code, repo, rng};
@@ -44,6 +47,27 @@ async fn no_secret_of_any_kind_stands_in_the_database_or_its_log() {
     store.set_repo_listing("apps", Some(&listing), NOW, &mut rng).await.unwrap();
     assert_eq!(store.repo_listing("apps").await.unwrap(), Some(listing.clone()));
     assert!(!format!("{listing:?}").contains("OpenPGP"), "redacted");
+    let registry = Registry {
+        url: "https://registry.test/".into(),
+        namespace: None,
+        repositories: None,
+        access: RegistryAccess::Broker,
+        service: "registry.test".into(),
+        robot: None,
+        webhook: None,
+    };
+    let images = NewRepo {
+        name: "images".into(),
+        source: RepoSource::Registry(registry),
+        policy: RepoPolicy::Refs,
+        urls: vec![],
+        open_token_types: vec![],
+    };
+    store.add_repo(images, NOW).await.unwrap();
+    let robot_password = "what the registry knows the store by";
+    let robot = RegistryRobot { user: "shop".into(), password: robot_password.to_owned().into() };
+    store.set_registry_robot("images", Some(&robot), &mut rng).await.unwrap();
+    let webhook = store.new_registry_webhook("images", &mut rng).await.unwrap();
     let key_file = std::fs::read_to_string(scene.folder.path().join("secret.key")).unwrap();
 
     let secrets = [&session, &code, &first.access, &first.refresh, &second.access, &second.refresh, &basic];
@@ -54,7 +78,7 @@ async fn no_secret_of_any_kind_stands_in_the_database_or_its_log() {
         &invitation,
         &verification,
     ]);
-    let secrets = secrets.chain([&key, &fourth.access, &next]);
+    let secrets = secrets.chain([&key, &fourth.access, &next, &webhook]);
     let secrets = secrets.map(Secret::expose);
     let mut needles: Vec<Vec<u8>> = vec![
         PASSWORD.into(),
@@ -63,6 +87,7 @@ async fn no_secret_of_any_kind_stands_in_the_database_or_its_log() {
         made.csrf.clone().into(),
         key_file.trim().into(),
         listing_key,
+        robot_password.into(),
     ];
     for secret in secrets {
         // The prefix is no secret; what follows it is.

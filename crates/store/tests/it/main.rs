@@ -13,6 +13,7 @@ mod keys;
 mod listings;
 mod migration;
 mod orders;
+mod registries;
 mod rights;
 mod robots;
 mod scene;

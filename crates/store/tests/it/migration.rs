@@ -70,7 +70,7 @@ async fn a_database_from_before_groups_loses_no_repo_offer_order_or_entitlement(
     // The new table of repos is one that offers hang on, and takes the new policy.
     let new = flatpass_store::NewRepo {
         name: "bytes".into(),
-        path: "/srv".into(),
+        source: flatpass_store::RepoSource::Ostree("/srv".into()),
         policy: RepoPolicy::Objects,
         urls: vec![],
         open_token_types: vec![],

@@ -265,7 +265,7 @@ async fn repos_and_offers_refuse_names_ids_and_prices_that_cannot_be() {
     for bad in ["", "Apps", "-a", ".hidden", "a/b", "a b", "ä", "..", &"x".repeat(65)] {
         let new = flatpass_store::NewRepo {
             name: bad.to_owned(),
-            path: "/srv".into(),
+            source: flatpass_store::RepoSource::Ostree("/srv".into()),
             policy: flatpass_store::RepoPolicy::Open,
             urls: vec![],
             open_token_types: vec![],

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use flatpass_store::{
-    Account, AccountId, Money, NewAccount, NewCode, NewRepo, Offer, PasswordCost, RepoPolicy, Sealer, Store,
-    StoreOptions, TokenPair,
+    Account, AccountId, Money, NewAccount, NewCode, NewRepo, Offer, PasswordCost, RepoPolicy, RepoSource,
+    Sealer, Store, StoreOptions, TokenPair,
 };
 use flatpass_token::UnixTime;
 use rand::SeedableRng;
@@ -88,7 +88,7 @@ pub(crate) async fn account(store: &Store, email: &str) -> Account {
 pub(crate) async fn repo(store: &Store, name: &str, apps: &[&str]) {
     let new = NewRepo {
         name: name.to_owned(),
-        path: PathBuf::from("/srv/repo"),
+        source: RepoSource::Ostree(PathBuf::from("/srv/repo")),
         policy: RepoPolicy::Refs,
         urls: vec![],
         open_token_types: vec![0, 1],

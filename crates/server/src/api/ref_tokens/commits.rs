@@ -1,6 +1,7 @@
 //! What the disk says of commits that the summary says too little about.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use flatpass_ostree::Checksum;
 use flatpass_ostree::repo::Repo;
@@ -40,7 +41,8 @@ pub(super) async fn look_up(view: &RepoView, mut questions: Vec<Question>) -> Co
     if questions.is_empty() {
         return Commits::new();
     }
-    let (root, default) = (view.repo.path.clone(), view.refs.default_token_type());
+    let Some(root) = view.repo.source.ostree().map(Path::to_owned) else { return Commits::new() };
+    let default = view.refs.default_token_type();
     let read = move || {
         let Ok(repo) = Repo::open(root) else { return Commits::new() };
         let mut steps = MOST_STEPS;

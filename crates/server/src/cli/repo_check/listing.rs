@@ -43,7 +43,7 @@ impl Look<'_> {
                 return;
             }
         };
-        let summary = fs::read(self.repo.path.join("summary")).unwrap_or_default();
+        let summary = fs::read(self.root.join("summary")).unwrap_or_default();
         let published = self.repo.gpg_key.as_ref().map(|key| STANDARD.decode(key).unwrap_or_default());
         let told = published.as_ref().is_none_or(|keys| key.is_among(keys));
         let known = signatures.is_empty() || signatures.iter().any(|signature| key.made(signature, &summary));
@@ -64,7 +64,7 @@ impl Look<'_> {
 
     /// The OpenPGP signatures of the repository's own summary.
     fn summary_signature(&self) -> Vec<Vec<u8>> {
-        let bytes = fs::read(self.repo.path.join("summary.sig")).unwrap_or_default();
+        let bytes = fs::read(self.root.join("summary.sig")).unwrap_or_default();
         Signatures::openpgp_packets(&bytes).unwrap_or_default()
     }
 }

@@ -53,6 +53,7 @@ struct Published {
 /// The repo under the eyes of the checks, and what they found so far.
 struct Look<'a> {
     repo: &'a Repo,
+    root: &'a Path,
     ostree: OstreeRepo,
     /// Apps with a price.
     priced: BTreeSet<String>,
@@ -70,12 +71,13 @@ pub(super) async fn run(shop: &Shop, repo: &Repo) -> Result<Answer, Failure> {
     let offers = shop.store.offers(&repo.name).await?;
     let priced = offers.into_iter().map(|offer| offer.app_id).collect();
     let listing = shop.store.repo_listing(&repo.name).await?;
-    let path = quoted(&repo.path.display().to_string());
-    let findings = match OstreeRepo::open(&repo.path) {
+    let Some(root) = repo.source.ostree() else { return Ok(told(repo, &[])) };
+    let path = quoted(&root.display().to_string());
+    let findings = match OstreeRepo::open(root) {
         Err(error) => vec![unreadable(&path, &error)],
         Ok(ostree) => {
             let url = shop.config.url.as_str();
-            let mut look = Look { repo, ostree, priced, url, path, listing, findings: Vec::new() };
+            let mut look = Look { repo, root, ostree, priced, url, path, listing, findings: Vec::new() };
             if let Err(error) = look.at_everything() {
                 look.findings.push(unreadable(&look.path, &error));
             }
@@ -96,7 +98,7 @@ fn told(repo: &Repo, findings: &[Finding]) -> Answer {
         (_, 0) => counted(problems, "problem"),
         (_, _) => format!("{}, {}", counted(problems, "problem"), counted(notes, "note")),
     };
-    let mut text = format!("repo {} ({}), policy {}: {found}", repo.name, repo.path.display(), repo.policy);
+    let mut text = format!("repo {} ({}), policy {}: {found}", repo.name, repo.source, repo.policy);
     for finding in findings {
         let word = if finding.weight == Weight::Problem { "problem" } else { "note   " };
         text.push_str(&format!("\n\n{word}  {}", finding.what));
@@ -160,7 +162,7 @@ impl Look<'_> {
     fn at_everything(&mut self) -> Result<(), RepoError> {
         if let Mode::Other(mode) = self.ostree.mode().clone() {
             let what = format!("The repository has the mode {mode}; clients can only pull from archive-z2.");
-            let mend = into_archive(&self.repo.path);
+            let mend = into_archive(self.root);
             let repo = &self.repo.name;
             let advice =
                 format!("Then remove {repo} and add the copy: flatpass repo remove, flatpass repo add");
