@@ -67,8 +67,10 @@ fn main() -> anyhow::Result<()> {
         headers.note("authorization", authorization.as_bytes());
         let mut ask = |path: &str| {
             let started = Instant::now();
-            let answer =
-                gate.answer(&Request { method: Method::Get, path, headers, peer: None }, clock.now());
+            let answer = gate.answer(
+                &Request { method: Method::Get, path, query: None, headers, peer: None },
+                clock.now(),
+            );
             anyhow::ensure!(answer.status() == 200, "{path}: {}", answer.status());
             bytes = answer.field("Content-Length").map_or(0, |length| length.parse().unwrap_or(0));
             Ok(started.elapsed().as_secs_f64() * 1000.0)

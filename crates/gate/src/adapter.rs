@@ -36,7 +36,7 @@ pub async fn answer_request(
     };
     let path = found.as_ref().map_or(request.uri.path(), |(_, path)| path);
     let peer = request.extensions.get::<Peer>().map(|peer| peer.0.ip());
-    let plain = Request { method, path, headers, peer };
+    let plain = Request { method, path, query: request.uri.query(), headers, peer };
     let now = clock.now();
     let unmounted = match found {
         Some(_) => None,
@@ -49,9 +49,9 @@ pub async fn answer_request(
         return Some(into_response(answer));
     }
     let answer = match (found, unmounted) {
-        (Some((gate, _)), _) => match gate.answer_cached(&plain, now) {
+        (Some((mount, _)), _) => match mount.answer_cached(&plain, now) {
             Ok(answer) => answer,
-            Err(_) => gate.answer_anyhow(OwnedRequest::copy(&plain), now).await,
+            Err(_) => mount.answer_anyhow(OwnedRequest::copy(&plain), now).await,
         },
         (None, answer) => answer?,
     };

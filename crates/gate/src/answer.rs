@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::request::Method;
+
 /// An answer: a status line and header fields as they go over the wire, and a body.
 ///
 /// The head is kept as bytes because most answers repeat one that was made before. It lacks `Date`, `Connection` and the
@@ -84,30 +86,33 @@ impl Answer {
     }
 }
 
-/// Writes heads.
-pub(crate) struct HeadWriter(Vec<u8>);
+/// Writes heads, field by field, and answers with them.
+#[derive(Debug)]
+pub struct HeadWriter(u16, Vec<u8>);
 
 impl HeadWriter {
-    pub(crate) fn new(status: u16) -> Self {
+    /// The status line.
+    pub fn new(status: u16) -> Self {
         let mut head = Vec::with_capacity(320);
         head.extend_from_slice(b"HTTP/1.1 ");
         head.extend_from_slice(status.to_string().as_bytes());
         head.push(b' ');
         head.extend_from_slice(reason(status).as_bytes());
         head.extend_from_slice(b"\r\n");
-        Self(head)
+        Self(status, head)
     }
 
     /// Adds a field. Line ends in the value, which no caller has, would become spaces.
-    pub(crate) fn field(mut self, name: &str, value: &str) -> Self {
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b": ");
-        self.0.extend(value.bytes().map(|byte| if byte.is_ascii_control() { b' ' } else { byte }));
-        self.0.extend_from_slice(b"\r\n");
+    pub fn field(mut self, name: &str, value: &str) -> Self {
+        self.1.extend_from_slice(name.as_bytes());
+        self.1.extend_from_slice(b": ");
+        self.1.extend(value.bytes().map(|byte| if byte.is_ascii_control() { b' ' } else { byte }));
+        self.1.extend_from_slice(b"\r\n");
         self
     }
 
-    pub(crate) fn optional(self, name: &str, value: Option<&str>) -> Self {
+    /// Adds a field if there is a value.
+    pub fn optional(self, name: &str, value: Option<&str>) -> Self {
         match value {
             Some(value) => self.field(name, value),
             None => self,
@@ -115,7 +120,17 @@ impl HeadWriter {
     }
 
     pub(crate) fn finish(self) -> Bytes {
-        self.0.into()
+        self.1.into()
+    }
+
+    /// The answer with that content, to a request with that method.
+    pub fn answer(self, method: Method, content_type: &str, content: impl Into<Bytes>) -> Answer {
+        let content = content.into();
+        let status = self.0;
+        let head =
+            self.field("Content-Length", &content.len().to_string()).field("Content-Type", content_type);
+        let answer = Answer::new(status, head.finish(), Body::Bytes(content));
+        if method == Method::Head { answer.without_body() } else { answer }
     }
 }
 
@@ -124,12 +139,16 @@ pub(crate) const fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        307 => "Temporary Redirect",
         304 => "Not Modified",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        406 => "Not Acceptable",
         408 => "Request Timeout",
         412 => "Precondition Failed",
         414 => "URI Too Long",

@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+mod accept;
 mod adapter;
 mod answer;
 mod conditional;
@@ -43,22 +44,25 @@ mod mounts;
 mod object_index;
 mod passage;
 mod policy;
+mod prepared;
 mod refusal;
 mod request;
 mod resource;
 mod unmounted;
 mod uses;
 
+pub use accept::{Accept, ManifestKind};
 pub use adapter::{GateBody, answer_request};
-pub use answer::{Answer, Body, FileBody};
+pub use answer::{Answer, Body, FileBody, HeadWriter};
 pub use file_cache::{CacheLimits, FileCache};
 pub use gate::{Gate, GateConfig, GateError, WouldWait};
 pub use lane::{Limits, Opaque, Peer, Transport, serve_connection};
 pub use listing::{IndexSigner, Listing};
 pub use moment::{Clock, Moment};
-pub use mounts::Gates;
+pub use mounts::{Gates, Mount, Mounted};
 pub use object_index::{ObjectIndex, ObjectIndexConfig, ObjectIndexError, ObjectIndexState};
 pub use policy::{Policy, Rules, UnknownPolicy};
+pub use prepared::Prepared;
 pub use request::{Field, Headers, Method, Request};
 pub use unmounted::Unmounted;
 pub use uses::{Use, Uses};

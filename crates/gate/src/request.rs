@@ -1,6 +1,8 @@
-//! What the gate looks at in a request: the method, the raw path below the mount, and eight header fields.
+//! What the gate looks at in a request: the method, the raw path below the mount, the query, and nine header fields.
 
 use std::net::IpAddr;
+
+use crate::accept::Accept;
 
 /// The method, as far as a gate cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Request<'a> {
     pub method: Method,
     /// The path below the mount without its leading slash and without the query, still percent-encoded.
     pub path: &'a str,
+    /// What follows the `?`, still percent-encoded. Repositories of files have no use for it.
+    pub query: Option<&'a str>,
     /// The header fields that matter.
     pub headers: Headers<'a>,
     /// The other end of the connection, for notes of who used an access token; `None` makes no note.
@@ -76,6 +80,8 @@ pub struct Headers<'a> {
     pub if_range: Field<'a>,
     /// `Range`
     pub range: Field<'a>,
+    /// `Accept`, of which there may be several
+    pub accept: Accept,
     /// The last `X-Forwarded-For`.
     pub forwarded_for: Option<&'a [u8]>,
 }
@@ -90,6 +96,10 @@ impl<'a> Headers<'a> {
             13 if name.eq_ignore_ascii_case("authorization") => &mut self.authorization,
             13 if name.eq_ignore_ascii_case("if-none-match") => &mut self.if_none_match,
             17 if name.eq_ignore_ascii_case("if-modified-since") => &mut self.if_modified_since,
+            6 if name.eq_ignore_ascii_case("accept") => {
+                self.accept.note(value);
+                return;
+            }
             15 if name.eq_ignore_ascii_case("x-forwarded-for") => {
                 self.forwarded_for = Some(value);
                 return;
@@ -115,6 +125,8 @@ impl<'a> Headers<'a> {
 pub(crate) struct OwnedRequest {
     method: Method,
     path: String,
+    query: Option<Box<str>>,
+    accept: Accept,
     fields: [OwnedField; 7],
 }
 
@@ -156,7 +168,13 @@ impl OwnedRequest {
             h.range,
         ]
         .map(OwnedField::copy);
-        Self { method: request.method, path: request.path.to_owned(), fields }
+        Self {
+            method: request.method,
+            path: request.path.to_owned(),
+            query: request.query.map(Into::into),
+            accept: h.accept,
+            fields,
+        }
     }
 
     pub(crate) fn borrow(&self) -> Request<'_> {
@@ -165,6 +183,7 @@ impl OwnedRequest {
         Request {
             method: self.method,
             path: &self.path,
+            query: self.query.as_deref(),
             headers: Headers {
                 authorization,
                 if_match,
@@ -173,6 +192,7 @@ impl OwnedRequest {
                 if_unmodified_since,
                 if_range,
                 range,
+                accept: self.accept,
                 forwarded_for: None,
             },
             // Whoever copied the request asked before whether it can be answered at once, and then the use was noted.

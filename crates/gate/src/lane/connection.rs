@@ -20,9 +20,8 @@ use super::rest::serve_rest;
 use super::transport::Transport;
 use super::watch::{Phase, Stop, Watch};
 use crate::answer::Answer;
-use crate::gate::Gate;
 use crate::moment::{Clock, Moment};
-use crate::mounts::Gates;
+use crate::mounts::{Gates, Mount};
 use crate::refusal::connection_error;
 use crate::request::{OwnedRequest, Request};
 
@@ -121,7 +120,7 @@ enum Step {
     /// The next request's answer.
     Answer { answer: Answer, now: Moment, close: bool },
     /// The next request's answer has to wait for the disk.
-    Wait { gate: Arc<Gate>, request: OwnedRequest, now: Moment, close: bool },
+    Wait { mount: Mount, request: OwnedRequest, now: Moment, close: bool },
     /// The next request is for hyper.
     HandOver,
     /// The bytes are no request.
@@ -137,9 +136,9 @@ impl Lane<'_> {
             let step = if worth_it { self.step() } else { Step::Receive };
             let (answer, now, close) = match step {
                 Step::Answer { answer, now, close } => (answer, now, close),
-                Step::Wait { gate, request, now, close } => {
+                Step::Wait { mount, request, now, close } => {
                     self.output.flush(stream, &mut self.watch).await?;
-                    (gate.answer_anyhow(request, now).await, now, close)
+                    (mount.answer_anyhow(request, now).await, now, close)
                 }
                 Step::Receive if ended => {
                     self.output.flush(stream, &mut self.watch).await?;
@@ -186,16 +185,17 @@ impl Lane<'_> {
             Head::Partial => return Step::Receive,
             Head::Other => return Step::HandOver,
             Head::Malformed(why) => return Step::Malformed(why),
-            Head::Plain { length, method, path, headers, close } => {
+            Head::Plain { length, method, path, query, headers, close } => {
                 let now = self.clock.now();
-                let step = if let Some((gate, path)) = self.gates.find(path) {
-                    let request = Request { method, path, headers, peer: Some(self.peer) };
-                    match gate.answer_cached(&request, now) {
+                let step = if let Some((mount, path)) = self.gates.find(path) {
+                    let request = Request { method, path, query, headers, peer: Some(self.peer) };
+                    match mount.answer_cached(&request, now) {
                         Ok(answer) => Step::Answer { answer, now, close },
-                        Err(_) => Step::Wait { gate, request: OwnedRequest::copy(&request), now, close },
+                        Err(_) => Step::Wait { mount, request: OwnedRequest::copy(&request), now, close },
                     }
                 } else {
-                    match self.gates.answer_unmounted(&Request { method, path, headers, peer: None }, now) {
+                    let request = Request { method, path, query, headers, peer: None };
+                    match self.gates.answer_unmounted(&request, now) {
                         Some(answer) => Step::Answer { answer, now, close },
                         None => return Step::HandOver,
                     }

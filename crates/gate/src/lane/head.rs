@@ -14,7 +14,14 @@ pub(crate) enum Head<'a> {
     /// Not yet a whole head.
     Partial,
     /// A plain `GET` or `HEAD` of HTTP/1.1 without a body, `length` bytes long.
-    Plain { length: usize, method: Method, path: &'a str, headers: Headers<'a>, close: bool },
+    Plain {
+        length: usize,
+        method: Method,
+        path: &'a str,
+        query: Option<&'a str>,
+        headers: Headers<'a>,
+        close: bool,
+    },
     /// A request for hyper to read again, and all that comes after it.
     Other,
     /// No request. The connection ends after the answer.
@@ -79,8 +86,8 @@ pub(crate) fn read_head(bytes: &[u8], max_fields: usize) -> Head<'_> {
     if hosts != 1 {
         return Head::Other;
     }
-    let path = target.split_once('?').map_or(target, |(path, _)| path);
-    Head::Plain { length, method, path, headers, close }
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    Head::Plain { length, method, path, query, headers, close }
 }
 
 /// Whether each LF follows a CR: a lone LF ends a line for some readers and not for others (RFC 9112, 2.2).

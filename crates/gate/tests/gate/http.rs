@@ -4,7 +4,9 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use flatpass_gate::{Limits, Policy, Rules};
+use flatpass_gate::{
+    Answer, HeadWriter, Limits, ManifestKind, Moment, Mount, Mounted, Policy, Request, Rules, WouldWait,
+};
 
 use crate::shop::{Desk, MOUNT, PAID, Shop};
 use crate::wire::{Server, Way, request};
@@ -351,4 +353,45 @@ fn mounts_come_and_go_while_connections_live() {
     desk.gates.replace(vec![mount("/a/b/c", &elsewhere)]);
     assert_eq!(at(&mut client, "/a/b/c/config").body, other.read("config"));
     assert!(at(&mut client, "/a/b/config").text().starts_with("fallback"));
+}
+
+/// Says what reached it.
+#[derive(Debug)]
+struct Echo;
+
+impl Mounted for Echo {
+    fn answer_cached(&self, request: &Request<'_>, now: Moment) -> Result<Answer, WouldWait> {
+        if request.path.starts_with("slow") { Err(WouldWait) } else { Ok(self.answer(request, now)) }
+    }
+
+    fn answer(&self, request: &Request<'_>, _now: Moment) -> Answer {
+        let takes = |kind| request.headers.accept.takes(kind);
+        let seen = (request.path, request.query, takes(ManifestKind::Index), takes(ManifestKind::Manifest));
+        HeadWriter::new(200).answer(request.method, "text/plain", format!("{seen:?}"))
+    }
+}
+
+#[test]
+fn what_is_mounted_beside_the_gates_sees_the_same_request_on_both_lanes() {
+    let shop = Shop::empty();
+    let desk = Desk::open(shop.repo(), Rules::new(Policy::Refs));
+    desk.gates.replace(vec![
+        ("/v2".to_owned(), Mount::Other(Arc::new(Echo))),
+        (MOUNT.to_owned(), Arc::clone(&desk.gate).into()),
+    ]);
+    let server = Server::start(&desk);
+    let index = ("Accept", ManifestKind::Index.media_type());
+    for (target, accept, seen) in [
+        ("/v2/", &[][..], r#"("", None, true, true)"#),
+        ("/v2/a/b?n=1&x=%2F", &[index], r#"("a/b", Some("n=1&x=%2F"), true, false)"#),
+        ("/v2/slow?", &[index, ("Accept", "text/html")], r#"("slow", Some(""), true, false)"#),
+        ("/v2/slow?q", &[("Accept", "*/*;q=0")], r#"("slow", Some("q"), false, false)"#),
+    ] {
+        let fast = server.connect().ask("GET", target, accept);
+        assert_eq!((fast.status, fast.body), (200, seen.as_bytes().to_vec()), "{target}");
+        let mut rest = server.connect();
+        rest.ask("GET", "/other", &[]);
+        assert_eq!(rest.ask("GET", target, accept).body, seen.as_bytes(), "{target}");
+    }
+    assert_eq!(server.get("config", &[]).status, 200);
 }
