@@ -16,6 +16,8 @@
 mod catalogue;
 mod challenge;
 mod claims;
+#[cfg(feature = "client")]
+pub mod client;
 mod digest;
 mod error;
 mod manifest;
