@@ -15,6 +15,9 @@ pub const REF_LABEL: &str = "org.flatpak.ref";
 /// `flatpak_oci_index_make_summary`). Without it Flatpak takes the image to have type 1.
 pub const TOKEN_TYPE_LABEL: &str = "org.flatpak.commit-metadata.xa.token-type";
 
+/// The label or annotation with the moment at which its commit was made, in seconds since 1970 (UTC).
+pub const TIMESTAMP_LABEL: &str = "org.flatpak.timestamp";
+
 /// One image with a ref of Flatpak's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {

@@ -24,7 +24,7 @@ mod manifest;
 mod name;
 mod scope;
 
-pub use catalogue::{Catalogue, Image, NoFlatpak, REF_LABEL, TOKEN_TYPE_LABEL};
+pub use catalogue::{Catalogue, Image, NoFlatpak, REF_LABEL, TIMESTAMP_LABEL, TOKEN_TYPE_LABEL};
 pub use challenge::{Challenge, ChallengeError, MAX_CHALLENGE_BYTES};
 pub use claims::{Access, RegistryClaims};
 pub use digest::{Digest, DigestError, DigestReader};

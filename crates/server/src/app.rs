@@ -17,6 +17,7 @@ use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use tokio::sync::{Notify, watch};
 
+use crate::catalogues::Catalogues;
 use crate::config::Config;
 use crate::payment::{self, PaymentProvider};
 use crate::problem::ApiError;
@@ -38,6 +39,8 @@ pub struct App {
     pub(crate) gates: Arc<Gates>,
     /// When and from where access tokens were used, until it is written down.
     pub(crate) uses: Arc<Uses>,
+    /// The images of container registries and layouts.
+    pub(crate) catalogues: Catalogues,
     pub(crate) payment: Box<dyn PaymentProvider>,
     pub(crate) clock: Clock,
     pub(crate) tries: Tries,
@@ -66,7 +69,8 @@ impl App {
             ..CacheLimits::default()
         }));
         let uses = Arc::new(Uses::new(config.limits.trusted_proxies.clone()));
-        let snapshot = Snapshot::make(&config, &store, &files, &uses, None, now).await?;
+        let catalogues = Catalogues::default();
+        let snapshot = Snapshot::make(&config, &store, &files, &uses, &catalogues, None, now).await?;
         let unmounted = Unmounted {
             prefix: "/repo".to_owned(),
             public_url: config.at("repo"),
@@ -82,6 +86,7 @@ impl App {
             tries: Tries::new(&config.limits),
             stuck_since: AtomicI64::new(0),
             uses,
+            catalogues,
             wake: Notify::new(),
             taken_up: watch::Sender::new(0),
             snapshot: ArcSwap::from_pointee(snapshot),

@@ -4,6 +4,7 @@
 
 mod api;
 mod app;
+mod catalogues;
 pub mod config;
 mod mail;
 mod membership;

@@ -235,7 +235,7 @@ async fn note_uses(app: &App) {
 
 /// Makes the snapshot anew if anything changed. When that fails the last good one stays, `/healthz` says so, and the next look
 /// tries again.
-async fn reload(app: &App, seen: Option<u64>) -> Option<u64> {
+async fn reload(app: &Arc<App>, seen: Option<u64>) -> Option<u64> {
     match try_reload(app, seen).await {
         Ok(counter) => {
             if app.stuck_since.swap(0, Ordering::Relaxed) != 0 {
@@ -256,19 +256,27 @@ async fn reload(app: &App, seen: Option<u64>) -> Option<u64> {
     }
 }
 
-async fn try_reload(app: &App, seen: Option<u64>) -> Result<u64, SnapshotError> {
+async fn try_reload(app: &Arc<App>, seen: Option<u64>) -> Result<u64, SnapshotError> {
     let counter = app.store.change_counter().await?;
     let before = app.snapshot.load_full();
     if seen == Some(counter) && app.now() < before.good_until {
-        let looked_at = Arc::clone(&before);
-        let stale = tokio::task::spawn_blocking(move || looked_at.is_stale()).await;
+        let (looked_at, now_there) = (Arc::clone(&before), Arc::clone(app));
+        let stale = tokio::task::spawn_blocking(move || looked_at.is_stale(&now_there.catalogues)).await;
         if !stale.unwrap_or(true) {
             return Ok(counter);
         }
     }
-    let snapshot =
-        Snapshot::make(&app.config, &app.store, app.gates.cache(), &app.uses, Some(&before), app.now())
-            .await?;
+    let snapshot = Snapshot::make(
+        &app.config,
+        &app.store,
+        app.gates.cache(),
+        &app.uses,
+        &app.catalogues,
+        Some(&before),
+        app.now(),
+    )
+    .await?;
+    app.catalogues.keep(|repo| snapshot.repos.contains_key(repo));
     app.gates.replace(snapshot.gates.clone());
     app.snapshot.store(Arc::new(snapshot));
     Ok(counter)

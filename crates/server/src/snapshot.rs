@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use flatpass_gate::{
     FileCache, Gate, GateConfig, IndexSigner, Listing, ObjectIndex, ObjectIndexConfig, Policy, Rules, Uses,
 };
+use flatpass_oci::Catalogue;
 use flatpass_ostree::{Checksum, Summary, SummaryRef};
 use flatpass_store::{
     Entitlement, KeyPhase, Repo, RepoListing, RepoPolicy, RepoSource, Store, StoreError, StoredOffer,
@@ -18,6 +19,7 @@ use flatpass_store::{
 use flatpass_token::{AccessTable, KeySet, RefKind, RefName, SigningKey, UnixTime, Verifier, VerifierConfig};
 use url::Url;
 
+use crate::catalogues::Catalogues;
 use crate::config::Config;
 use crate::openpgp::OpenPgpKey;
 use crate::revocations::Refused;
@@ -25,14 +27,14 @@ use crate::revocations::Refused;
 /// The token type of refs that every account may have.
 pub(crate) const SIGN_IN: i32 = 3;
 
-/// What the summary says of a ref.
+/// What the summary, or an image, says of a ref.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listed {
     pub(crate) commit: Checksum,
     pub(crate) token_type: i32,
 }
 
-/// The refs of a repo as its summary lists them.
+/// The refs of a repo as its summary lists them, or its images have them.
 #[derive(Debug, Default)]
 pub(crate) struct Refs {
     listed: HashMap<String, Listed>,
@@ -74,6 +76,23 @@ impl Refs {
             (entry.name, Listed { commit: entry.checksum, token_type })
         };
         Self { app_ids, default_token_type, listed: summary.refs.into_iter().map(listed).collect(), stamp }
+    }
+
+    /// The refs of images. A ref that several images have counts as guarded if one of them says so: a token for a repository opens all
+    /// that is in it. What an image does not say is said by the offers.
+    fn of_images(images: &Catalogue) -> Self {
+        let mut refs = Self::default();
+        for image in images.images() {
+            let (name, said) = (image.name(), image.token_type().unwrap_or_default());
+            if name.kind() == RefKind::App {
+                refs.app_ids.insert(name.id().to_owned());
+            }
+            let commit = Checksum::from_bytes(*image.digest.as_bytes());
+            let listed = refs.listed.entry(name.to_string());
+            let listed = listed.or_insert(Listed { commit, token_type: said });
+            listed.token_type = listed.token_type.max(said);
+        }
+        refs
     }
 
     /// All refs with what is said of them.
@@ -126,6 +145,8 @@ pub(crate) struct RepoView {
     pub(crate) url: String,
     pub(crate) offers: BTreeMap<String, StoredOffer>,
     pub(crate) refs: Arc<Refs>,
+    /// The images, if it is no OSTree repository and they were seen.
+    pub(crate) images: Option<Arc<Catalogue>>,
     pub(crate) verifier: Arc<Verifier>,
     /// Of the apps that are in the repo or offered.
     owners: Owners,
@@ -146,7 +167,7 @@ impl RepoView {
     ) -> Self {
         let owners = Owners::new(refs.app_ids.iter().chain(offers.keys()).cloned());
         let offered = Owners::new(offers.keys().cloned());
-        Self { repo, url, offers, refs, verifier, owners, objects, offered }
+        Self { repo, url, offers, refs, images: None, verifier, owners, objects, offered }
     }
 
     /// The app whose rights open the ref: for an app itself, for an extension the app that it extends, for any other runtime
@@ -255,9 +276,12 @@ impl Snapshot {
         Some(Arc::new(RepoView::new(repo, url, offers, refs, Arc::clone(&self.unmounted), None)))
     }
 
-    /// Whether a repo's summary changed on the disk since this was made.
-    pub(crate) fn is_stale(&self) -> bool {
-        self.repos.values().any(|view| Refs::stamp_of(&view.repo) != view.refs.stamp)
+    /// Whether a repo's summary changed on the disk, or its images did, since this was made.
+    pub(crate) fn is_stale(&self, catalogues: &Catalogues) -> bool {
+        self.repos.values().any(|view| {
+            Refs::stamp_of(&view.repo) != view.refs.stamp
+                || !same_images(catalogues.get(&view.repo.name).as_ref(), view.images.as_ref())
+        })
     }
 
     /// Reads everything. What did not change since `before` is taken over: verifiers keep their caches, gates their files.
@@ -266,6 +290,7 @@ impl Snapshot {
         store: &Store,
         files: &Arc<FileCache>,
         uses: &Arc<Uses>,
+        catalogues: &Catalogues,
         before: Option<&Self>,
         now: UnixTime,
     ) -> Result<Self, SnapshotError> {
@@ -331,8 +356,13 @@ impl Snapshot {
             verifier.set_keys(keys()?);
             verifier.set_access_tokens(access);
             verifier.set_revocations(refused.in_repo(store, &repo.name, now).await?);
-            let refs = match old {
-                Some(old) if old.repo == repo && Refs::stamp_of(&repo) == old.refs.stamp => {
+            let images = catalogues.get(&repo.name);
+            let refs = match (old, &images) {
+                (Some(old), Some(_)) if same_images(old.images.as_ref(), images.as_ref()) => {
+                    Arc::clone(&old.refs)
+                }
+                (_, Some(images)) => Arc::new(Refs::of_images(images)),
+                (Some(old), None) if old.repo == repo && Refs::stamp_of(&repo) == old.refs.stamp => {
                     Arc::clone(&old.refs)
                 }
                 _ => {
@@ -368,10 +398,15 @@ impl Snapshot {
             }
             let name = repo.name.clone();
             listings.insert(name.clone(), listing);
-            repos.insert(name, Arc::new(RepoView::new(repo, url, offers, refs, verifier, objects)));
+            let view = RepoView::new(repo, url, offers, refs, verifier, objects);
+            repos.insert(name, Arc::new(RepoView { images, ..view }));
         }
         Ok(Self { repos, signing_key, jwks, gates, listings, unmounted, good_until })
     }
+}
+
+fn same_images(one: Option<&Arc<Catalogue>>, other: Option<&Arc<Catalogue>>) -> bool {
+    one.map(Arc::as_ptr) == other.map(Arc::as_ptr)
 }
 
 /// Token types that need nothing bought. Who may see something in a private repo is signed in, which is all that one of them asks.

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use flatpass_oci::{Catalogue, Digest, TIMESTAMP_LABEL};
 use flatpass_ostree::Checksum;
 use flatpass_ostree::repo::Repo;
-use flatpass_token::UnixTime;
+use flatpass_token::{RefName, UnixTime};
 
 use crate::snapshot::RepoView;
 
@@ -41,6 +42,9 @@ pub(super) async fn look_up(view: &RepoView, mut questions: Vec<Question>) -> Co
     if questions.is_empty() {
         return Commits::new();
     }
+    if let Some(images) = &view.images {
+        return questions.into_iter().filter_map(|question| of_image(images, question)).collect();
+    }
     let Some(root) = view.repo.source.ostree().map(Path::to_owned) else { return Commits::new() };
     let default = view.refs.default_token_type();
     let read = move || {
@@ -59,6 +63,16 @@ pub(super) async fn look_up(view: &RepoView, mut questions: Vec<Question>) -> Co
         questions.into_iter().filter_map(answer).collect()
     };
     tokio::task::spawn_blocking(read).await.unwrap_or_default()
+}
+
+/// An image says all of itself; there is no history behind it.
+fn of_image(images: &Catalogue, question: Question) -> Option<((Checksum, String), Found)> {
+    let digest = Digest::from_bytes(*question.commit.as_bytes());
+    let name = RefName::parse(&question.name).ok()?;
+    let image = images.of_ref(&name).find(|image| image.digest == digest)?;
+    let made_at = image.metadata(TIMESTAMP_LABEL)?.parse().ok()?;
+    let token_type = image.token_type().unwrap_or_default();
+    Some(((question.commit, question.name), Found { token_type, made_at: moment(made_at), first: None }))
 }
 
 /// The first commit of the history behind `head`, if all of it is there and all of it is later than `cut`.
