@@ -133,6 +133,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/", get(pages::home::show))
         .route("/sign-in", get(pages::sign_in::show).post(pages::sign_in::submit))
         .route("/sign-up", get(pages::sign_up::show).post(pages::sign_up::submit))
+        .route("/sign-up/{secret}", get(pages::sign_up_link::show).post(pages::sign_up_link::submit))
         .route("/sign-out", post(pages::sign_in::sign_out))
         .route("/account", get(pages::account::show))
         .route("/account/password", post(pages::account::change_password))

@@ -47,6 +47,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who takes the money.
     pub payment: Payment,
+    /// Who may have an account.
+    pub accounts: Accounts,
     /// Who takes the mail; without it addresses are proved by the operator's word alone.
     pub mail: Option<Mail>,
 }
@@ -157,6 +159,25 @@ pub enum ProviderName {
     Sandbox,
 }
 
+/// `[accounts]`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Accounts {
+    /// Whether people make accounts themselves.
+    pub sign_up: SignUpDoor,
+}
+
+/// Whether people make accounts themselves.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignUpDoor {
+    /// Everybody, on the page `/sign-up`.
+    #[default]
+    Open,
+    /// Nobody: `flatpass account add` makes accounts.
+    Closed,
+}
+
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -179,6 +200,8 @@ struct File {
     limits: Limits,
     #[serde(default)]
     payment: Payment,
+    #[serde(default)]
+    accounts: Accounts,
     mail: Option<MailSection>,
 }
 
@@ -346,6 +369,7 @@ impl Config {
             gate: file.gate,
             limits: file.limits,
             payment: file.payment,
+            accounts: file.accounts,
             mail: file.mail.map(|mail| mail.check(folder)).transpose()?,
         })
     }
@@ -382,6 +406,11 @@ impl Config {
         let ours = plain && url.fragment().is_none() && url.origin() == self.url.origin();
         let name = url.path().strip_prefix("/repo/")?.trim_end_matches('/');
         (ours && !name.is_empty() && !name.contains('/')).then(|| name.to_owned())
+    }
+
+    /// Whether signing up tells strangers whether an address has an account: without mail there is no way that does not.
+    pub fn sign_up_tells(&self) -> bool {
+        self.accounts.sign_up == SignUpDoor::Open && self.mail.is_none()
     }
 
     /// Whether browsers reach the pages over TLS.

@@ -18,7 +18,7 @@ use crate::config::Limits;
 /// An account may be tried as often as so many networks together may try: one that guesses locks nobody out of their account.
 const NETWORKS: u32 = 10;
 
-/// Mails in a minute that one account, and one address, may let us send: a mailbox must not be flooded through us.
+/// Mails in a minute that one account, and one address, may let us send, and that one mailbox gets about sign-ups: a mailbox must not be flooded through us.
 const MAILS: u32 = 3;
 
 /// 65 536 buckets of some 50 bytes for each kind of limit.
@@ -86,6 +86,14 @@ impl Tries {
     pub(crate) fn mail(&self, address: IpAddr, account: &AccountId) -> Result<(), u64> {
         check(&self.mails, self.bucket(network(address)))?;
         check(&self.mails, self.bucket(account.as_str()))
+    }
+
+    /// Counts one mail to a mailbox that we send though nobody is signed in; that the address may try is counted before.
+    ///
+    /// # Errors
+    /// So many seconds must be waited.
+    pub(crate) fn mail_to(&self, mailbox: &str) -> Result<(), u64> {
+        check(&self.mails, self.bucket(("mailbox", mailbox)))
     }
 
     /// Counts one call of the token endpoint.

@@ -81,7 +81,7 @@ pub(crate) fn is_domain(text: &str) -> bool {
     text.split('.').all(label)
 }
 
-fn check_password_rule(password: &str) -> Result<(), PasswordError> {
+pub(crate) fn check_password_rule(password: &str) -> Result<(), PasswordError> {
     match password.chars().count() {
         0..8 => Err(PasswordError::TooShort),
         8..=1024 => Ok(()),

@@ -45,6 +45,7 @@ mod sandbox;
 mod seal;
 mod secret;
 mod sessions;
+mod sign_ups;
 mod verification;
 
 use std::sync::Arc;
@@ -83,6 +84,7 @@ pub use crate::robots::{RobotAccess, RobotSecret};
 pub use crate::sandbox::{SandboxPayment, SandboxState};
 pub use crate::seal::{SealError, Sealer};
 pub use crate::sessions::Session;
+pub use crate::sign_ups::{NewSignUp, SignUp};
 
 /// A generator of random numbers for secrets, handed in by the caller. `Send`, so that a request may move between threads.
 pub type Random<'a> = &'a mut (dyn rand::CryptoRng + Send);

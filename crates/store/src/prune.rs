@@ -9,6 +9,8 @@ use crate::{Store, StoreError};
 pub struct Pruned {
     /// Links that would have proved an address.
     pub verifications: u64,
+    /// Sign-ups whose link was not opened.
+    pub sign_ups: u64,
     /// Expired browser sessions.
     pub sessions: u64,
     /// Authorization codes that expired a day ago or more.
@@ -43,6 +45,7 @@ impl Store {
         };
         let pruned = Pruned {
             verifications: delete("DELETE FROM email_verifications WHERE expires_at <= $1", now.0).await?,
+            sign_ups: delete("DELETE FROM sign_ups WHERE expires_at <= $1", now.0).await?,
             sessions: delete("DELETE FROM sessions WHERE expires_at <= $1", now.0).await?,
             codes: delete("DELETE FROM authorization_codes WHERE expires_at <= $1", kept_since).await?,
             device_codes: delete("DELETE FROM device_codes WHERE expires_at <= $1", kept_since).await?

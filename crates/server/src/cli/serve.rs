@@ -19,6 +19,12 @@ pub(super) async fn run(config: Config) -> Result<Answer, Failure> {
         .with_max_level(tracing::Level::INFO)
         .init();
     super::config::must_have_database(&config)?;
+    if config.sign_up_tells() {
+        tracing::warn!(
+            "everybody may sign up and there is no [mail], so signing up tells whether an address has an account, as often as \
+             limits.sign_in_per_minute allows; configure [mail], or write sign_up = \"closed\" under [accounts]"
+        );
+    }
     let (end, shutdown) = watch::channel(false);
     let cannot = |error: std::io::Error| {
         Failure::told(format!("cannot listen for signals: {error}"), "start it again; if it stays, report it")

@@ -14,6 +14,7 @@ use flatpass_token::UnixTime;
 use super::words;
 
 use crate::app::App;
+use crate::config::SignUpDoor;
 use crate::snapshot::RepoView;
 use crate::web::browser::Browser;
 use crate::web::page::{Frame, PageError, render};
@@ -29,6 +30,8 @@ struct Item {
 struct Home {
     frame: Frame,
     offers: Vec<Item>,
+    /// People make accounts themselves.
+    sign_up: bool,
 }
 
 pub(crate) async fn show(State(app): State<Arc<App>>, browser: Browser) -> Response {
@@ -45,7 +48,8 @@ pub(crate) async fn show(State(app): State<Arc<App>>, browser: Browser) -> Respo
             price: offer.price.to_string(),
         })
         .collect();
-    render(StatusCode::OK, &Home { frame: Frame::new(&app, &browser, csrf), offers }, cookie, None)
+    let sign_up = app.config.accounts.sign_up == SignUpDoor::Open;
+    render(StatusCode::OK, &Home { frame: Frame::new(&app, &browser, csrf), offers, sign_up }, cookie, None)
 }
 
 /// 200 while the database answers and changes are taken up. Gates go on serving by what was read last also when it says 503.

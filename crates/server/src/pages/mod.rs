@@ -12,6 +12,7 @@ pub(crate) mod rights;
 pub(crate) mod sandbox;
 pub(crate) mod sign_in;
 pub(crate) mod sign_up;
+pub(crate) mod sign_up_link;
 pub(crate) mod style;
 pub(crate) mod verify;
 pub(crate) mod words;

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::app::App;
+use crate::config::SignUpDoor;
 use crate::web::browser::{Browser, forget_session};
 use crate::web::fields::{Fields, FormError, Query};
 use crate::web::page::{Frame, PageError, render, see_other};
@@ -20,12 +21,17 @@ struct SignIn {
     email: String,
     error: Option<String>,
     next: String,
-    other: String,
+    /// The page to sign up on, where there is one.
+    other: Option<String>,
 }
 
 /// Where to go after signing in or up.
 pub(crate) fn after(next: &str) -> &str {
     safe_next(next).unwrap_or("/account")
+}
+
+fn is_open(app: &App) -> bool {
+    app.config.accounts.sign_up == SignUpDoor::Open
 }
 
 fn page(
@@ -38,7 +44,7 @@ fn page(
 ) -> Response {
     let (csrf, cookie) = browser.form_token(app);
     let next = after(next).to_owned();
-    let other = format!("/sign-up?next={}", query_value(&next));
+    let other = is_open(app).then(|| format!("/sign-up?next={}", query_value(&next)));
     let target = form_target(&next);
     let template =
         SignIn { frame: Frame::new(app, browser, csrf), email: email.to_owned(), error, next, other };
@@ -68,8 +74,8 @@ pub(crate) async fn submit(
     let (email, next) = (form.text("email"), form.text("next"));
     app.tries.sign_in(address, email).map_err(PageError::TooMany)?;
     let Some(account) = app.store.check_password(email, form.text("password")).await? else {
-        let error =
-            "This e-mail address and password do not belong together. Check both, or sign up.".to_owned();
+        let or = if is_open(&app) { ", or sign up" } else { "" };
+        let error = format!("This e-mail address and password do not belong together. Check both{or}.");
         return Ok(page(&app, &browser, StatusCode::UNPROCESSABLE_ENTITY, email, Some(error), next));
     };
     let cookie = browser.sign_in(&app, &account, &address.to_string()).await?;

@@ -108,6 +108,12 @@ impl Browser {
         }
     }
 
+    /// What tells this browser from others on the pages that need no sign-in; empty when nothing does.
+    pub(crate) fn mark(&self) -> String {
+        let mark = |secret: &String| flatpass_token::SecretHash::of(&format!("browser:{secret}")).to_text();
+        self.form_secret.as_ref().map(mark).unwrap_or_default()
+    }
+
     /// Whether the form with this token was sent from a page of ours in this browser.
     pub(crate) fn check_form(&self, token: &str) -> Result<(), PageError> {
         let expected = match (&self.signed_in, &self.form_secret) {

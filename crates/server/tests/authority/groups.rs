@@ -1,13 +1,10 @@
 //! Groups on the pages: invitations, roles, and membership by a proved address. Mail goes to a real mail server.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
-
 use flatpass_store::{Group, NewInvitation, Role};
 use flatpass_token::Verb;
-use serde_json::Value;
 
 use crate::browser::{Browser, Page};
+use crate::post::Post;
 use crate::ref_tokens::entitle_group;
 use crate::shop::{FREE, Shop, rng};
 
@@ -165,38 +162,6 @@ async fn owners_and_managers_invite_and_remove_on_the_groups_page_and_others_fin
     assert_eq!(said(&outsider.get(&path).await), none);
 }
 
-/// A mail server, gone with the test.
-struct Post {
-    server: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
-    port: u16,
-}
-
-impl Post {
-    fn open() -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/authority/mail_server.py");
-        let mut server = Command::new("python3").arg(script).stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
-        let port = lines.next().expect("python3 with aiosmtpd, or up to 3.11").unwrap().parse().unwrap();
-        Self { server, lines, port }
-    }
-
-    fn next(&mut self) -> Value {
-        serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap()
-    }
-
-    fn config(&self) -> String {
-        format!("[mail]\nsmtp = \"smtp://127.0.0.1:{}\"\nfrom = \"The shop <shop@example.org>\"\n", self.port)
-    }
-}
-
-impl Drop for Post {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
-
 async fn is_in(shop: &Shop, group: &Group, email: &str) -> bool {
     shop.store.members(&group.id).await.unwrap().iter().any(|member| member.email == email)
 }
@@ -207,18 +172,20 @@ async fn a_link_in_a_mail_proves_the_address_once_and_only_to_the_account_that_a
     let shop = Shop::open_with(&post.config(), |_| ()).await;
     let acme = group(&shop, "acme").await;
     shop.store.add_domain(&acme.id, "acme.example", shop.now(), &mut rng()).await.unwrap();
-    // Eve signs up with the address of Ada, and asks for the mail that Ada gets.
-    let eve = shop.signed_up("Ada@acme.EXAMPLE").await;
+    // Eve has an account with the address of Ada, from before there was mail, and asks for the mail that Ada gets.
+    shop.account("Ada@acme.EXAMPLE").await;
+    let eve = shop.signed_in("ada@acme.example").await;
     let account = eve.get("/account").await;
     assert!(account.has("send-link") && !is_in(&shop, &acme, "ada@acme.example").await);
     let sent = eve.submit(&account, "/account/verify", &[]).await;
     assert!(sent.status == 200 && sent.has("link-sent"), "{}", sent.body);
-    let mail = post.next();
+    let mail = post.next().await;
     assert_eq!((&mail["from"], &mail["to"][0]), (&"shop@example.org".into(), &"ada@acme.example".into()));
     let text = mail["text"].as_str().unwrap();
     let link = text.lines().find_map(|line| line.strip_prefix(&shop.url)).unwrap();
     // Ada has the mail and another account: her click proves nothing for Eve's.
-    let ada = shop.signed_up("ada@elsewhere.example").await;
+    shop.account("ada@elsewhere.example").await;
+    let ada = shop.signed_in("ada@elsewhere.example").await;
     let page = ada.get(link).await;
     let clicked = ada.submit(&page, link, &[]).await;
     assert!(clicked.status == 404 && clicked.body.contains("somebody else"), "{}", clicked.body);
@@ -253,11 +220,11 @@ async fn mail_that_cannot_be_sent_safely_is_not_sent_and_said_so() {
     // With certificates of its own, also a server on this machine must begin TLS; this one cannot.
     let lines = format!("{}certificate_authority = \"{}\"\n", post.config(), file.display());
     let shop = Shop::open_with(&lines, |_| ()).await;
-    let ada = shop.signed_up("ada@example.org").await;
+    shop.account("ada@example.org").await;
+    let ada = shop.signed_in("ada@example.org").await;
     let told = ada.submit(&ada.get("/account").await, "/account/verify", &[]).await;
     assert!(told.status == 502 && told.body.contains("could not be sent"), "{}", told.body);
-    post.server.kill().unwrap();
-    assert!(post.lines.next().is_none(), "nothing was sent");
+    assert!(post.is_empty().await, "nothing was sent");
     // Without [mail] there is no such form.
     let shop = Shop::open().await;
     let ada = shop.signed_up("ada@example.org").await;

@@ -138,6 +138,15 @@ impl Shop {
         browser
     }
 
+    /// A browser in which the account with this address is signed in.
+    pub(crate) async fn signed_in(&self, email: &str) -> Browser {
+        let browser = self.browser();
+        let page = browser.get("/sign-in").await;
+        let done = browser.submit(&page, "/sign-in", &[("email", email), ("password", PASSWORD)]).await;
+        assert_eq!(done.status, 303, "{}", done.body);
+        browser
+    }
+
     /// An account that was made by a command.
     pub(crate) async fn account(&self, email: &str) -> Account {
         let new = NewAccount { email: email.to_owned(), password: PASSWORD.to_owned().into(), name: None };

@@ -38,6 +38,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (4, "devices and robots", include_str!("../../migrations/0004_devices_and_robots.sql")),
     (5, "listings", include_str!("../../migrations/0005_listings.sql")),
     (6, "registries", include_str!("../../migrations/0006_registries.sql")),
+    (7, "sign-ups", include_str!("../../migrations/0007_sign_ups.sql")),
 ];
 
 /// The pools of one open database.
