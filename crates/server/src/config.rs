@@ -450,7 +450,7 @@ fn base_url(key: &str, text: Option<&str>, allow_http: bool) -> Result<Url, Conf
 }
 
 /// Whether a host name means this machine: `localhost`, a name below it, or an address of the loopback interface.
-pub(crate) fn is_loopback(host: &Host<&str>) -> bool {
+pub fn is_loopback(host: &Host<&str>) -> bool {
     match host {
         Host::Domain(name) => *name == "localhost" || name.ends_with(".localhost"),
         Host::Ipv4(address) => address.is_loopback(),

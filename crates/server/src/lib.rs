@@ -13,6 +13,7 @@ pub mod openpgp;
 mod pages;
 mod payment;
 mod problem;
+mod registry_token;
 mod revocations;
 mod serve;
 mod snapshot;
@@ -21,5 +22,6 @@ mod visitor;
 mod web;
 
 pub use app::App;
+pub use registry_token::{MAX_REGISTRY_TOKEN_BYTES, RegistryTokenFor};
 pub use revocations::Refused;
 pub use serve::{ServeError, open_store, serve};

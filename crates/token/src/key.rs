@@ -44,11 +44,13 @@ pub enum KeyError {
 /// Why claims could not be signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignError {
-    /// The token would be longer than [`MAX_TOKEN_BYTES`]: it must be split into several with fewer refs.
-    #[error("the token would have {bytes} bytes, more than the {MAX_TOKEN_BYTES} that are accepted")]
+    /// The token would be longer than is accepted ([`MAX_TOKEN_BYTES`] for gates): it must be split into several with fewer refs.
+    #[error("the token would have {bytes} bytes, more than the {most} that are accepted")]
     TooLong {
         /// How long it would be.
         bytes: usize,
+        /// How long it may be.
+        most: usize,
     },
     /// The cryptographic library failed, or the claims could not be written as JSON.
     #[error("the token could not be signed")]
@@ -121,14 +123,20 @@ impl SigningKey {
     /// # Errors
     /// [`SignError::TooLong`] when no gate would take the token, [`SignError::Signature`] when the library fails.
     pub fn sign(&self, claims: &Claims) -> Result<String, SignError> {
-        self.sign_as(TOKEN_TYPE, claims)
+        self.sign_as(TOKEN_TYPE, claims, MAX_TOKEN_BYTES)
     }
 
-    /// Makes a token with claims of another kind, for a gate that is not ours: `typ` says which, so that our own gates refuse it.
+    /// Makes a JWT of the general kind (`"typ":"JWT"`), for others who check it by rules of their own, such as container
+    /// registries. No gate here takes one for a token of [`Self::sign`].
     ///
     /// # Errors
-    /// As [`SigningKey::sign`].
-    pub fn sign_as(&self, typ: &str, claims: &impl Serialize) -> Result<String, SignError> {
+    /// [`SignError::TooLong`] when it would have more than `most` bytes, [`SignError::Signature`] when the library fails or
+    /// the claims are no JSON.
+    pub fn sign_jwt(&self, claims: &impl Serialize, most: usize) -> Result<String, SignError> {
+        self.sign_as("JWT", claims, most)
+    }
+
+    fn sign_as(&self, typ: &str, claims: &impl Serialize, most: usize) -> Result<String, SignError> {
         #[derive(Serialize)]
         struct Header<'a> {
             typ: &'a str,
@@ -144,8 +152,8 @@ impl SigningKey {
         token.push('.');
         BASE64URL.encode_string(claims, &mut token);
         let bytes = token.len() + 1 + ENCODED_SIGNATURE_BYTES;
-        if bytes > MAX_TOKEN_BYTES {
-            return Err(SignError::TooLong { bytes });
+        if bytes > most {
+            return Err(SignError::TooLong { bytes, most });
         }
         // The library ignores the generator it asks for, and uses its own for the nonce.
         let signature =

@@ -59,6 +59,14 @@ impl Failure {
             StoreError::RepoExists(name) => {
                 format!("use another name, or remove the old one first: flatpass repo remove {name}")
             }
+            StoreError::RegistryOverlap(name) => {
+                format!(
+                    "name another namespace or other repositories, or remove {name} first: flatpass repo remove {name}"
+                )
+            }
+            StoreError::ServiceTaken { .. } => {
+                "give one of the registries another service, in its settings and with --service".to_owned()
+            }
             StoreError::NoGroup(_) => {
                 "see the groups with `flatpass group list`, or make one: flatpass group add NAME".to_owned()
             }

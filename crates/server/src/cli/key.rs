@@ -1,7 +1,7 @@
 //! `flatpass key`.
 
 use clap::Subcommand;
-use flatpass_store::{KeyPhase, StoredKey};
+use flatpass_store::{KeyPhase, RegistryAccess, StoredKey};
 use flatpass_token::UnixTime;
 use serde_json::{Value, json};
 
@@ -66,9 +66,28 @@ pub(super) async fn run(shop: &Shop, command: KeyCommand) -> Result<Answer, Fail
                     key.kid, key.active_from
                 )
             };
+            let text = text + &registries(shop, (!at_once).then_some(key.active_from)).await?;
             Ok(Answer::new(text, described(&key, shop.now)))
         }
     }
+}
+
+/// What is left to do for the registries that take this store's tokens: they read their certificates when they start.
+async fn registries(shop: &Shop, before: Option<UnixTime>) -> Result<String, Failure> {
+    let repos = shop.store.repos().await?;
+    let trusting = repos
+        .iter()
+        .filter(|repo| repo.source.registry().is_some_and(|one| one.access == RegistryAccess::Realm));
+    let when = before
+        .map_or_else(|| "now: until then they refuse all tokens".to_owned(), |at| format!("before {at}"));
+    let mut text = String::new();
+    for repo in trusting {
+        if text.is_empty() {
+            text = format!("\nThese registries need the new certificate, and a restart, {when}:");
+        }
+        text.push_str(&format!("\n  {}:  flatpass repo certificates {} > FILE", repo.source, repo.name));
+    }
+    Ok(text)
 }
 
 fn phase(key: &StoredKey, now: UnixTime) -> &'static str {

@@ -17,6 +17,7 @@ mod moment;
 mod output;
 mod password;
 mod plan;
+mod registry;
 mod repo;
 mod repo_check;
 mod repo_listing;
@@ -71,7 +72,7 @@ enum Command {
     Init(init::Init),
     /// Run the server: repos, sign-in, purchases, tokens
     Serve,
-    /// Repos: the OSTree repositories of this store
+    /// Repos: the OSTree repositories, image layouts and container registries of this store
     #[command(subcommand)]
     Repo(repo::RepoCommand),
     /// Apps: what they cost

@@ -26,6 +26,11 @@ pub(super) fn read(email: &str) -> Result<Option<Zeroizing<String>>, Failure> {
     Ok((!password.is_empty()).then_some(password))
 }
 
+/// A password that somebody else made, such as that of an account at another server. Empty when none was given.
+pub(super) fn of_other(prompt: &str) -> Result<Zeroizing<String>, Failure> {
+    if io::stdin().is_terminal() { ask(prompt) } else { one_line() }
+}
+
 /// A password that nobody needs to remember: 190 random bits.
 pub(super) fn make(rng: &mut impl CryptoRng) -> Zeroizing<String> {
     Zeroizing::new(Secret::generate("", rng).expose().to_owned())

@@ -10,6 +10,11 @@ use url::Url;
 
 use super::failure::Failure;
 use super::output::{Answer, table};
+use super::registry::location::Location;
+use super::registry::options::{self, RegistryOptions};
+use super::registry::role::{self, Role};
+use super::registry::settings::Settings;
+use super::registry::{add, certificates, change};
 use super::repo_listing::{self, ListingOptions};
 use super::shell::quoted;
 use super::{Shop, gpg_key, repo_check, system_rng};
@@ -17,20 +22,23 @@ use super::{Shop, gpg_key, repo_check, system_rng};
 /// What can be done with repos.
 #[derive(Subcommand)]
 pub(super) enum RepoCommand {
-    /// Add an OSTree repository that is on this machine
+    /// Add an OSTree repository or image layout that is on this machine, or a container registry
     #[command(after_help = "Policies:\n  \
         open     everything is served to everybody\n  \
         refs     the list is public; apps with a price, or with a token type that is not open, need a token\n  \
         objects  as refs, and every file is checked too, not only the commit that names it\n  \
         private  everything needs a token, the list too; with --signing-key everybody sees a list of their own\n\n\
         Examples:\n  flatpass repo add apps /srv/repo\n  \
-        flatpass repo add internal /srv/internal --policy private\n\n\
-        Flatpass never writes to the repository. Publish with flatpak build-export and build-update-repo as before.")]
+        flatpass repo add internal /srv/internal --policy private\n  \
+        flatpass repo add images oci-layout:/srv/images\n  \
+        flatpass repo add shop oci://registry.example/shop\n  \
+        flatpass repo add hosted oci://registry.example/me --robot me+store --password-file FILE\n\n\
+        Flatpass never writes to the repository. Publish with flatpak build-export and build-update-repo, or skopeo, as before.")]
     Add {
         /// Its name, which becomes a part of its URL: a-z, 0-9, '.', '_', '-'
         name: String,
-        /// The directory of the repository
-        path: PathBuf,
+        /// The directory of the repository, oci-layout:DIRECTORY, or oci://HOST[:PORT][/NAMESPACE]
+        source: Location,
         /// What needs a token: open, refs, objects or private
         #[arg(long, default_value = "refs")]
         policy: RepoPolicy,
@@ -45,11 +53,14 @@ pub(super) enum RepoCommand {
         gpg_key: Option<PathBuf>,
         #[command(flatten)]
         listing: ListingOptions,
+        #[command(flatten)]
+        registry: RegistryOptions,
     },
     /// Change what a repo was added with
-    #[command(after_help = repo_listing::HELP)]
+    #[command(after_help = format!("{}\n\n{}", repo_listing::HELP, options::HELP))]
     #[command(group = ArgGroup::new("change").required(true).multiple(true)
-        .args(["gpg_key", "no_gpg_key", "signing_key", "per_person_index", "one_index"]))]
+        .args(["gpg_key", "no_gpg_key", "signing_key", "per_person_index", "one_index"])
+        .args(RegistryOptions::NAMES).args(change::NAMES))]
     Set {
         /// Its name
         name: String,
@@ -64,6 +75,21 @@ pub(super) enum RepoCommand {
         /// Give every member of a private repo the one index that is in the repository
         #[arg(long, conflicts_with_all = ["signing_key", "per_person_index"])]
         one_index: bool,
+        #[command(flatten)]
+        registry: RegistryOptions,
+        #[command(flatten)]
+        change: change::Change,
+    },
+    /// Say who may write to a repo's registry, or change it
+    Role(Role),
+    /// Print the certificates by which a registry knows this store's tokens
+    #[command(
+        after_help = "One self-signed certificate for each key that `flatpass key list` shows, the coming one included. Registries read the\n\
+        file when they start.\n\nExample:\n  flatpass repo certificates images > /etc/docker/registry/flatpass.pem"
+    )]
+    Certificates {
+        /// The repo's name
+        name: String,
     },
     /// List the repos
     List,
@@ -74,7 +100,8 @@ pub(super) enum RepoCommand {
     },
     /// Say what is wrong with a repo, and the command that mends it
     #[command(
-        after_help = "Looks at the repository as clients will see it: mode, summary, signatures, authenticator, token types.\n\
+        after_help = "Looks at the repository as clients will see it: mode, summary, signatures, authenticator, token types. Asks a container\n\
+        registry who it lets in, and whether it takes this store's tokens.\n\
         Exit code 3 when there is a problem; notes alone are 0."
     )]
     Check {
@@ -86,8 +113,17 @@ pub(super) enum RepoCommand {
 /// Does it.
 pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Failure> {
     match command {
-        RepoCommand::Add { name, path, policy, urls, open_token_types, gpg_key, listing } => {
-            let path = usable(&path)?;
+        RepoCommand::Add { name, source, policy, urls, open_token_types, gpg_key, listing, registry } => {
+            let path = match &source {
+                Location::Directory(path) => usable(path)?,
+                _ => {
+                    add::for_ostree_only(gpg_key.as_deref(), listing.read(policy)?.as_ref())?;
+                    let source = add::source(shop, &source, &registry)?;
+                    let new = NewRepo { name, source, policy, urls, open_token_types };
+                    return add::run(shop, new, &registry).await;
+                }
+            };
+            registry.must_be_absent()?;
             let key = gpg_key.as_deref().map(gpg_key::read).transpose()?;
             let listing = listing.read(policy)?;
             let key = key.or_else(|| repo_listing::public_key(listing.as_ref()?));
@@ -100,13 +136,7 @@ pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Fai
             if let Some(listing) = &listing {
                 shop.store.set_repo_listing(&repo.name, Some(listing), shop.now, &mut system_rng()).await?;
             }
-            let text = format!(
-                "Added {name}: {path}, policy {policy}.\n\nClients:  flatpak remote-add {name} {url}\nNext:     flatpass repo check {name}",
-                name = repo.name,
-                path = repo.source,
-                policy = repo.policy,
-                url = shop.config.repo_url(&repo.name)
-            );
+            let text = added(shop, &repo);
             let text = match repo.policy {
                 RepoPolicy::Private => {
                     format!("{text}\n\n{}", repo_listing::told(&repo.name, listing.as_ref()))
@@ -115,8 +145,14 @@ pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Fai
             };
             Ok(Answer::new(text, with_url(shop, &repo)))
         }
-        RepoCommand::Set { name, gpg_key, no_gpg_key, listing, one_index } => {
+        RepoCommand::Set { name, gpg_key, no_gpg_key, listing, one_index, registry, change } => {
             let mut repo = shop.store.repo(&name).await?.ok_or(StoreError::NoRepo(name))?;
+            if repo.source.is_oci() {
+                add::for_ostree_only(gpg_key.as_deref(), listing.read(repo.policy)?.as_ref())?;
+                return change::run(shop, &repo, &registry, &change).await;
+            }
+            registry.must_be_absent()?;
+            change.must_be_absent()?;
             let key = gpg_key.as_deref().map(gpg_key::read).transpose()?;
             let listing = listing.read(repo.policy)?;
             // Who has another key in the files for clients, or none on purpose, keeps it so.
@@ -146,18 +182,23 @@ pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Fai
             let rows: Vec<_> = repos
                 .iter()
                 .map(|repo| {
-                    let url = shop.config.repo_url(&repo.name);
+                    let url = remote_url(shop, repo);
                     [repo.name.clone(), repo.policy.to_string(), repo.source.to_string(), url]
                 })
                 .collect();
             let none = "No repo yet. Add one with: flatpass repo add NAME PATH";
             let json = repos.iter().map(|repo| with_url(shop, repo)).collect();
-            Ok(Answer::new(table(["repo", "policy", "path", "url"], &rows, none), Value::Array(json)))
+            Ok(Answer::new(table(["repo", "policy", "source", "url"], &rows, none), Value::Array(json)))
         }
         RepoCommand::Remove { name } => {
             shop.store.remove_repo(&name, shop.now).await?;
             let text = format!("Removed {name}. What people own of it counts again if it is added again.");
             Ok(Answer::new(text, json!({ "removed": name })))
+        }
+        RepoCommand::Role(role) => role::run(shop, role).await,
+        RepoCommand::Certificates { name } => {
+            let repo = shop.store.repo(&name).await?.ok_or(StoreError::NoRepo(name))?;
+            certificates::run(shop, &repo).await
         }
         RepoCommand::Check { name } => {
             let repo = shop.store.repo(&name).await?.ok_or(StoreError::NoRepo(name))?;
@@ -198,9 +239,31 @@ fn parse_url(text: &str) -> Result<String, String> {
     }
 }
 
-fn with_url(shop: &Shop, repo: &Repo) -> Value {
+/// What is said of a new repo first.
+pub(super) fn added(shop: &Shop, repo: &Repo) -> String {
+    format!(
+        "Added {name}: {source}, policy {policy}.\n\nClients:  flatpak remote-add {name} {url}\nNext:     flatpass repo check {name}",
+        name = repo.name,
+        source = repo.source,
+        policy = repo.policy,
+        url = remote_url(shop, repo)
+    )
+}
+
+/// The URL that clients add.
+pub(super) fn remote_url(shop: &Shop, repo: &Repo) -> String {
+    let prefix = if repo.source.is_oci() { "oci+" } else { "" };
+    format!("{prefix}{}", shop.config.repo_url(&repo.name))
+}
+
+/// The repo for programs.
+pub(super) fn with_url(shop: &Shop, repo: &Repo) -> Value {
     let mut value = json!(repo);
     value["url"] = json!(shop.config.repo_url(&repo.name));
+    value["remote_url"] = json!(remote_url(shop, repo));
+    if let Some(settings) = Settings::of(shop, repo) {
+        value["registry"]["settings"] = settings.json();
+    }
     value
 }
 

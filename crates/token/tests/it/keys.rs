@@ -107,7 +107,7 @@ fn a_token_that_no_gate_would_take_is_not_made() {
                 longest = token.len();
             }
             Err(error) => assert!(
-                matches!(error, SignError::TooLong { bytes } if bytes > flatpass_token::MAX_TOKEN_BYTES)
+                matches!(error, SignError::TooLong { bytes, .. } if bytes > flatpass_token::MAX_TOKEN_BYTES)
             ),
         }
     }
