@@ -17,6 +17,8 @@ pub const TOKEN_TYPE_LABEL: &str = "org.flatpak.commit-metadata.xa.token-type";
 
 /// The label or annotation with the moment at which its commit was made, in seconds since 1970 (UTC).
 pub const TIMESTAMP_LABEL: &str = "org.flatpak.timestamp";
+/// The tag that clients ask for who are not told which.
+pub const LATEST: &str = "latest";
 
 /// One image with a ref of Flatpak's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,12 @@ pub struct Image {
     pub repository: RepositoryName,
     /// The tags that lead to it, in order. One that is reached through an index has the index's tags.
     pub tags: Vec<Tag>,
+    /// The indexes that it is reached through.
+    #[serde(default)]
+    pub lists: Vec<ImageList>,
+    /// A manifest of deltas that lead to it from older images (Flatpak's OCI specifications, "Image Deltas").
+    #[serde(default)]
+    pub delta: Option<Digest>,
     /// Its manifest. In hex this is what Flatpak takes for the commit.
     pub digest: Digest,
     /// The manifest's media type.
@@ -36,6 +44,17 @@ pub struct Image {
     /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
     name: RefName,
+}
+
+/// An index with images for several machines, as a tag leads to it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ImageList {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its media type.
+    pub media_type: MediaType,
+    /// The tags that lead to it, in order.
+    pub tags: Vec<Tag>,
 }
 
 /// Why an image is none of Flatpak's.
@@ -67,6 +86,8 @@ impl Image {
         Ok(Self {
             repository,
             tags,
+            lists: Vec::new(),
+            delta: None,
             digest,
             media_type,
             platform: config.platform,
@@ -94,6 +115,26 @@ impl Image {
         let variant = BASE64.decode(self.metadata(TOKEN_TYPE_LABEL)?).ok()?;
         let (value, kind) = variant.split_first_chunk::<4>()?;
         (kind == b"\0i").then(|| i32::from_le_bytes(*value))
+    }
+
+    /// The tags that lead to it without an index in between.
+    pub fn direct_tags(&self) -> impl Iterator<Item = &Tag> {
+        self.tags.iter().filter(|tag| !self.lists.iter().any(|list| list.tags.contains(tag)))
+    }
+
+    /// Whether that tag leads to it.
+    #[must_use]
+    pub fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|one| one.as_str() == tag)
+    }
+
+    /// Of several images with one ref the one with the highest rank counts: the one tagged `latest`, or else as the ref's branch, or else
+    /// the one that was made last.
+    #[must_use]
+    pub fn rank(&self) -> impl Ord + use<> {
+        let made = self.metadata(TIMESTAMP_LABEL).and_then(|seconds| seconds.parse::<u64>().ok());
+        let is_branch = self.has_tag(self.name.branch());
+        (self.has_tag(LATEST), is_branch, made, self.digest, std::cmp::Reverse(self.repository.clone()))
     }
 
     /// A token type as [`TOKEN_TYPE_LABEL`] has it.
@@ -130,12 +171,16 @@ impl Catalogue {
             let same = (&later.repository, later.digest) == (&earlier.repository, earlier.digest);
             if same {
                 earlier.tags.append(&mut later.tags);
+                earlier.lists.append(&mut later.lists);
+                earlier.delta = earlier.delta.or(later.delta);
             }
             same
         });
         for image in &mut images {
             image.tags.sort_unstable();
             image.tags.dedup();
+            image.lists.sort_unstable();
+            image.lists.dedup();
         }
         Self { images }
     }
@@ -158,6 +203,19 @@ impl Catalogue {
     #[must_use]
     pub fn find(&self, repository: &RepositoryName, digest: &Digest) -> Option<&Image> {
         self.of_repository(repository).iter().find(|image| image.digest == *digest)
+    }
+
+    /// For each ref the image that counts; see [`Image::rank`].
+    #[must_use]
+    pub fn by_ref(&self) -> BTreeMap<&str, &Image> {
+        let mut found: BTreeMap<&str, &Image> = BTreeMap::new();
+        for image in &self.images {
+            let best = found.entry(image.name.as_str()).or_insert(image);
+            if image.rank() > best.rank() {
+                *best = image;
+            }
+        }
+        found
     }
 
     /// The images that have that ref. More than one, when it is in two repositories or an old tag leads to an old build.

@@ -11,6 +11,8 @@
 //! | `error` | the body of a refusal | distribution-spec, error codes |
 //! | `manifest` | manifests, indexes and image configurations | image-spec |
 //! | `catalogue` | the Flatpak images of a repo | Flatpak's `flatpak-oci-registry.c` |
+//! | `index` | what Flatpak reads to know what a registry has | Flatpak's OCI specifications, registry index |
+//! | `notification` | what a registry tells of changes | docker-registry's notifications |
 //! | `claims` | a token that registries check | Docker registry token specification |
 
 mod catalogue;
@@ -20,11 +22,15 @@ mod claims;
 pub mod client;
 mod digest;
 mod error;
+pub mod index;
 mod manifest;
 mod name;
+mod notification;
 mod scope;
 
-pub use catalogue::{Catalogue, Image, NoFlatpak, REF_LABEL, TIMESTAMP_LABEL, TOKEN_TYPE_LABEL};
+pub use catalogue::{
+    Catalogue, Image, ImageList, LATEST, NoFlatpak, REF_LABEL, TIMESTAMP_LABEL, TOKEN_TYPE_LABEL,
+};
 pub use challenge::{Challenge, ChallengeError, MAX_CHALLENGE_BYTES};
 pub use claims::{Access, RegistryClaims};
 pub use digest::{Digest, DigestError, DigestReader};
@@ -34,4 +40,5 @@ pub use manifest::{
     Platform,
 };
 pub use name::{NameError, Reference, ReferenceError, RepositoryName, Tag, TagError};
+pub use notification::{MAX_NOTIFICATION_BYTES, NotificationError, changed_repositories};
 pub use scope::{Action, Actions, MAX_SCOPES, Scope, ScopeError, Target};
