@@ -78,11 +78,11 @@ impl Refs {
         Self { app_ids, default_token_type, listed: summary.refs.into_iter().map(listed).collect(), stamp }
     }
 
-    /// The refs of images. A ref that several images have counts as guarded if one of them says so: a token for a repository opens all
-    /// that is in it. What an image does not say is said by the offers.
+    /// The refs of images, each with the image that counts for it. A ref that several images have counts as guarded if one of them says
+    /// so: a token for a repository opens all that is in it. What an image does not say is said by the offers.
     fn of_images(images: &Catalogue) -> Self {
         let mut refs = Self::default();
-        for image in images.images() {
+        for image in images.by_ref().into_values().chain(images.images()) {
             let (name, said) = (image.name(), image.token_type().unwrap_or_default());
             if name.kind() == RefKind::App {
                 refs.app_ids.insert(name.id().to_owned());
