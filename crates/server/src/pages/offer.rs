@@ -6,7 +6,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use flatpass_store::{OrderError, RepoPolicy, StoredOffer};
+use flatpass_store::{OrderError, StoredOffer};
 
 use crate::app::App;
 use crate::payment::{self, Begun};
@@ -50,25 +50,21 @@ impl OfferPage {
     }
 }
 
-/// The offer, if this account may see it: in a private repo only members do.
+/// The offer, if this account may see it: in a private repo only members do. The rights are read first, whatever is there, so that
+/// absent and forbidden take the same steps.
 pub(crate) async fn visible(
     app: &App,
     browser: &Browser,
     repo: &str,
     app_id: &str,
 ) -> Result<StoredOffer, PageError> {
+    let entitlements = match &browser.signed_in {
+        Some(signed_in) => app.store.entitlements(&signed_in.account.id, Some(repo), app.now()).await?,
+        None => Vec::new(),
+    };
     let snapshot = app.snapshot.load_full();
-    let view = snapshot.repos.get(repo).ok_or(PageError::NotFound)?;
-    let offer = view.offers.get(app_id).ok_or(PageError::NotFound)?;
-    if view.repo.policy == RepoPolicy::Private {
-        let signed_in = browser.signed_in.as_ref().ok_or(PageError::NotFound)?;
-        let account = &signed_in.account.id;
-        let entitlements = app.store.entitlements(account, Some(repo), app.now()).await?;
-        if !view.may_be_seen(&entitlements) {
-            return Err(PageError::NotFound);
-        }
-    }
-    Ok(offer.clone())
+    let view = snapshot.repos.get(repo).filter(|view| view.may_be_seen(&entitlements));
+    view.and_then(|view| view.offers.get(app_id)).cloned().ok_or(PageError::NotFound)
 }
 
 pub(crate) async fn show(

@@ -1,5 +1,7 @@
 //! A private repo: outsiders learn nothing of what is in it.
 
+use std::process::Command;
+
 use flatpass_token::Verb;
 use serde_json::{Value, json};
 
@@ -134,4 +136,21 @@ async fn an_access_token_opens_the_list_by_basic_until_it_is_revoked() {
     soon("the secret counts", async || summary("device", Some(secret.expose())).await == 200).await;
     shop.store.revoke_access_token(None, &made.id, shop.now()).await.unwrap();
     soon("the secret has ended", async || summary("device", Some(secret.expose())).await == 401).await;
+}
+
+/// Threat 17: what is asked of the database does not depend on what is there. With the rights out of reach, all fails alike.
+#[tokio::test]
+async fn the_page_of_an_app_asks_the_database_the_same_for_absent_and_forbidden() {
+    let shop = Shop::open().await;
+    let browser = shop.signed_up("eve@example.org").await;
+    let pages = ["/apps/inside/org.test.Paid", "/apps/inside/org.test.Gone", "/apps/none/org.test.Paid"];
+    for page in pages {
+        assert_eq!(browser.get(page).await.status, 404, "{page}");
+    }
+    let script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('ALTER TABLE entitlements RENAME TO hidden')";
+    let database = shop.config.database.trim_start_matches("sqlite:");
+    assert!(Command::new("python3").args(["-c", script, database]).status().unwrap().success());
+    for page in pages {
+        assert_eq!(browser.get(page).await.status, 500, "{page}");
+    }
 }
