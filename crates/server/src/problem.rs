@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use flatpass_store::StoreError;
+use flatpass_store::{StoreError, shortened};
 use serde_json::json;
 
 use crate::payment::EventError;
@@ -77,7 +77,7 @@ impl From<StoreError> for ApiError {
 impl ApiError {
     /// For a URL as somebody sent it: shortened for the message.
     pub(crate) fn unknown_repo(url: &str) -> Self {
-        Self::UnknownRepo(url.chars().filter(|letter| !letter.is_control()).take(200).collect())
+        Self::UnknownRepo(shortened(url, 200))
     }
 
     fn parts(&self) -> (StatusCode, &'static str, &'static str) {

@@ -235,7 +235,14 @@ fn optional_time(row: &backend::Row, column: &str) -> Result<Option<UnixTime>, s
     Ok(row.try_get::<Option<i64>, _>(column)?.map(UnixTime))
 }
 
-/// `text` cut to `most` characters, for what clients say about themselves.
-fn shortened(text: &str, most: usize) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(most).collect()
+/// `text` cut to `most` characters, as all that clients and people say about themselves is kept and shown: on one line, and without
+/// the invisible characters that turn the order of what stands beside it (Unicode's bidirectional formatting) or hide in it.
+#[must_use]
+pub fn shortened(text: &str, most: usize) -> String {
+    text.chars().filter(|letter| !letter.is_control() && !is_invisible(*letter)).take(most).collect()
+}
+
+/// Formatting characters without a form of their own. The joiners U+200C and U+200D belong to the spelling of names.
+const fn is_invisible(letter: char) -> bool {
+    matches!(letter, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use flatpass_store::{AccessToken, AccessTokenId, StoreError};
+use flatpass_store::{AccessToken, AccessTokenId, StoreError, shortened};
 use flatpass_token::{Secret, UnixTime};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -74,7 +74,7 @@ pub(crate) async fn create(
     let request: Request = serde_json::from_slice(&body).map_err(|error| {
         ApiError::BadRequest(format!("The body must be JSON with repo_url and name: {error}."))
     })?;
-    let name = request.name.trim();
+    let name = shortened(request.name.trim(), usize::MAX);
     if name.is_empty() || name.chars().count() > 100 {
         return Err(ApiError::BadRequest("Name the access token, in at most 100 characters.".to_owned()));
     }
@@ -91,7 +91,7 @@ pub(crate) async fn create(
         &access.grant_id,
         &access.account_id,
         &view.repo.name,
-        name,
+        &name,
         expires_at,
         app.now(),
         rng.as_random(),

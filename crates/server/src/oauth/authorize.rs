@@ -9,7 +9,7 @@ use askama::Template;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use flatpass_store::{NewCode, StoredOffer};
+use flatpass_store::{NewCode, StoredOffer, shortened};
 use flatpass_token::{RefName, Verb};
 use serde::Deserialize;
 
@@ -235,11 +235,14 @@ pub(crate) async fn show(
         };
         return Ok(render(StatusCode::OK, &page, cookie, target));
     }
-    let device = match request.fields.get("device_name") {
-        None => "a device without a name".to_owned(),
-        Some(name) => name.chars().filter(|letter| !letter.is_control()).take(100).collect(),
-    };
+    let device = device_name(request.fields.text("device_name"));
     Ok(render(StatusCode::OK, &Allow { frame, device, request: request.query }, cookie, target))
+}
+
+/// What a device calls itself, as people are shown it.
+pub(super) fn device_name(said: &str) -> String {
+    let name = shortened(said.trim(), 100);
+    if name.is_empty() { "a device without a name".to_owned() } else { name }
 }
 
 /// The answer to the page that asks for consent, or the "not now" of the page that sells.

@@ -9,8 +9,9 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use flatpass_store::shortened;
 
-use super::authorize::{Detail, read_details};
+use super::authorize::{Detail, device_name, read_details};
 use crate::app::App;
 use crate::pages::words;
 use crate::web::browser::Browser;
@@ -58,7 +59,7 @@ fn here(code: &str) -> String {
 fn enter(app: &App, browser: &Browser, code: &str, wrong: bool) -> Response {
     let (csrf, cookie) = browser.form_token(app);
     let status = if wrong { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    let code = code.chars().filter(|letter| !letter.is_control()).take(20).collect();
+    let code = shortened(code, 20);
     render(status, &EnterCode { frame: Frame::new(app, browser, csrf), code, wrong }, cookie, None)
 }
 
@@ -89,11 +90,10 @@ pub(crate) async fn show(
         title: offer.title,
     });
     let (csrf, cookie) = browser.form_token(&app);
-    let named = !request.device_name.is_empty();
     let page = AllowDevice {
         frame: Frame::new(&app, &browser, csrf),
         code: code.to_owned(),
-        device: if named { request.device_name } else { "a device without a name".to_owned() },
+        device: device_name(&request.device_name),
         address: request.address,
         since: words::moment(request.created_at),
         to_buy: to_buy.collect(),

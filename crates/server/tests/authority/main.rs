@@ -8,6 +8,7 @@ mod flatpak_files;
 mod forgery;
 mod groups;
 mod limits;
+mod names;
 mod oauth;
 mod pages;
 mod payment;
