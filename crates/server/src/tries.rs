@@ -31,6 +31,7 @@ pub(crate) struct Tries {
     by_address: DefaultKeyedRateLimiter<Bucket>,
     by_account: DefaultKeyedRateLimiter<Bucket>,
     tokens_by_address: DefaultKeyedRateLimiter<Bucket>,
+    anonymous: DefaultKeyedRateLimiter<Bucket>,
     codes: DefaultKeyedRateLimiter<Bucket>,
     mails: DefaultKeyedRateLimiter<Bucket>,
 }
@@ -46,6 +47,7 @@ impl Tries {
             by_address: keyed(limits.sign_in_per_minute),
             by_account: keyed(limits.sign_in_per_minute.saturating_mul(NETWORKS)),
             tokens_by_address: keyed(limits.token_per_minute),
+            anonymous: keyed(limits.token_per_minute),
             codes: keyed(limits.sign_in_per_minute),
             mails: keyed(MAILS),
         }
@@ -102,6 +104,14 @@ impl Tries {
     /// So many seconds must be waited.
     pub(crate) fn token(&self, address: IpAddr) -> Result<(), u64> {
         check(&self.tokens_by_address, self.bucket(network(address)))
+    }
+
+    /// Counts one call for tokens by somebody who does not say who they are. Flatpak makes one for each transaction.
+    ///
+    /// # Errors
+    /// So many seconds must be waited.
+    pub(crate) fn anonymous(&self, address: IpAddr) -> Result<(), u64> {
+        check(&self.anonymous, self.bucket(network(address)))
     }
 
     fn bucket(&self, key: impl std::hash::Hash) -> Bucket {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use reqwest::Method;
 
 use crate::browser::form;
-use crate::oauth::token;
-use crate::shop::{PASSWORD, Shop};
+use crate::oauth::{device, token};
+use crate::shop::{FREE, PASSWORD, Shop};
 
 #[tokio::test]
 async fn guessing_a_password_is_slowed_down_for_the_address_and_the_account() {
@@ -81,6 +81,32 @@ async fn without_a_trusted_proxy_nobody_chooses_their_address() {
     let slow_down = token(&shop, &[("grant_type", "refresh_token")]).await;
     assert_eq!((slow_down.status, slow_down.json()["error"].as_str()), (429, Some("slow_down")));
     assert_ne!(slow_down.header("retry-after"), "");
+}
+
+/// Each such call may read 64 commits from the disk.
+#[tokio::test]
+async fn who_does_not_say_who_they_are_asks_for_ref_tokens_only_so_often() {
+    let limits = "[limits]\ntoken_per_minute = 3\ntrusted_proxies = [\"127.0.0.1\"]\n";
+    let shop = Shop::open_with(limits, |_| ()).await;
+    let (access, _) = device(&shop, &shop.signed_up("ada@example.org").await).await;
+    let browser = shop.browser();
+    let ask = async |from: &str, access: Option<&str>| {
+        let request = browser.request(Method::POST, "/api/v1/ref-tokens").header("x-forwarded-for", from);
+        let request = request.json(&crate::ref_tokens::ask(&shop, "apps", &[FREE]));
+        browser.send(access.into_iter().fold(request, |request, token| request.bearer_auth(token))).await
+    };
+    for _ in 0..3 {
+        assert_eq!(ask("192.0.2.1", None).await.status, 200);
+    }
+    let refused = ask("192.0.2.1", None).await;
+    assert_eq!((refused.status, refused.header("content-type")), (429, "application/problem+json"));
+    let wait: u64 = refused.header("retry-after").parse().unwrap();
+    assert!(
+        (1..=21).contains(&wait) && refused.body.contains(&format!("Wait {wait} seconds")),
+        "{refused:?}"
+    );
+    assert_eq!(ask("192.0.2.1", Some(&access)).await.status, 200, "who is signed in is known");
+    assert_eq!(ask("192.0.2.2", None).await.status, 200, "others are not hindered");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use flatpass_ostree::Checksum;
-use flatpass_store::RepoPolicy;
+use flatpass_store::{RepoPolicy, shortened};
 use flatpass_token::{RefKind, RefName, UnixTime, Verb};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,7 @@ use crate::oauth::token::answer;
 use crate::problem::ApiError;
 use crate::snapshot::{RepoView, SIGN_IN};
 use crate::visitor::{Has, Right, Visitor};
+use crate::web::ClientAddress;
 
 /// So many refs at once: more than any client has.
 const MOST_REFS: usize = 1000;
@@ -75,16 +76,22 @@ struct Issued<'a> {
 
 pub(crate) async fn submit(
     State(app): State<Arc<App>>,
+    ClientAddress(address): ClientAddress,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
+    let bearer = bearer(&headers)?;
+    if bearer.is_none() {
+        // Each call may read many commits from the disk.
+        app.tries.anonymous(address).map_err(ApiError::TooMany)?;
+    }
     let request: Request = serde_json::from_slice(&body).map_err(|error| {
         ApiError::BadRequest(format!("The body must be JSON with repo_url and refs: {error}."))
     })?;
     if request.refs.len() > MOST_REFS {
         return Err(ApiError::BadRequest(format!("Ask for at most {MOST_REFS} refs at once.")));
     }
-    let access = match bearer(&headers)? {
+    let access = match bearer {
         Some(token) => Some(require_access(&app, Some(token)).await?),
         None => None,
     };
@@ -115,7 +122,7 @@ pub(crate) async fn submit(
 
 /// What somebody sent, shortened for a message.
 fn shown(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(200).collect()
+    shortened(text, 200)
 }
 
 /// One wanted ref, and what the summary says of it.
