@@ -468,6 +468,15 @@ fn prices_rights_and_access_tokens_are_given_listed_and_taken_away() {
     assert_eq!(revoked["revoked"][0]["id"], given["id"]);
     assert_eq!(shop.run(&["revoke", "ann@example.org", "apps", "org.test.Paid"]).code, 1);
 
+    // Threat 14: no command that is advised has a secret among its arguments.
+    let advised = shop.run(&["access-token", "add", "ann@example.org", "apps", "--name", "x"]).stdout;
+    let id = advised.split_whitespace().nth(1).unwrap();
+    let rotated = shop.run(&["access-token", "rotate", id]).stdout;
+    for text in [&advised, &rotated] {
+        let mut commands = text.lines().map(str::trim).filter(|line| line.starts_with("flatpa")).peekable();
+        assert!(commands.peek().is_some() && commands.all(|line| !line.contains("fpt_")), "{text}");
+    }
+    shop.run(&["access-token", "revoke", id]).ok();
     let made =
         shop.run(&["--json", "access-token", "add", "ann@example.org", "apps", "--name", "laptop"]).json();
     let secret = made["secret"].as_str().unwrap();

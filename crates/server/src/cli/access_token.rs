@@ -76,11 +76,12 @@ async fn rotate(shop: &Shop, id: &AccessTokenId) -> Result<Answer, Failure> {
     let (secret, token) = rotated.ok_or_else(none_in_force)?;
     let url = shop.config.repo_url_with(&token.repo, &secret);
     let text = format!(
-        "{} has a new secret, shown only now:\n{}\n\nOn the device, within an hour:\n  flatpak remote-modify --url={} {}",
+        "{} has a new secret, shown only now:\n{}\n\n\
+         On the device, within an hour, write this address into the remote's url in Flatpak's repo/config with an editor (an argument \
+         of a command could be read by other users there):\n  {url}\n\
+         Or let the device get one of its own, in place of this one:\n  flatpass-authenticator remote-rotate REMOTE",
         token.id,
         secret.expose(),
-        quoted(&url),
-        quoted(&token.repo)
     );
     Ok(Answer::new(text, json!({ "secret": secret.expose(), "url": url, "token": token })))
 }
@@ -98,13 +99,17 @@ async fn add(
         shop.store.create_access_token(&account.id, repo, name, until, shop.now, &mut system_rng()).await?;
     let url = shop.config.repo_url_with(repo, &secret);
     let text = format!(
-        "Made {} for {}, until {}. Its secret, shown only now:\n{}\n\nOn the device:\n  flatpak remote-add --user {} {}",
+        "Made {} for {}, until {}. Its secret, shown only now:\n{}\n\n\
+         On the device, as an argument could be read by other users there, run\n  flatpass-authenticator remote-add --user - {}\n\
+         and type or paste this address into it:\n  {url}\n\
+         Without flatpass-authenticator, write these lines to a file of mode 0600:\n  [Flatpak Repo]\n  Url={url}\n\
+         and run\n  flatpak remote-add --user --from {} FILE",
         token.id,
         account.email,
         shown(token.expires_at, "it is revoked"),
         secret.expose(),
         quoted(repo),
-        quoted(&url)
+        quoted(repo)
     );
     Ok(Answer::new(text, json!({ "secret": secret.expose(), "url": url, "token": token })))
 }
