@@ -13,7 +13,7 @@ use super::sign_up::sentence;
 use super::words;
 use crate::app::{App, Rng};
 use crate::web::browser::{Browser, SignedIn};
-use crate::web::fields::{Fields, FormError};
+use crate::web::fields::{Fields, FormError, Query};
 use crate::web::page::{Frame, PageError, render, see_other};
 use crate::web::path_segment;
 
@@ -58,6 +58,8 @@ struct GroupPage {
     domains: Vec<String>,
     /// A new link, shown this once.
     link: Option<String>,
+    /// Somebody was just removed, and may come back by a link that still works.
+    may_come_back: bool,
     email: String,
     email_error: Option<String>,
 }
@@ -88,6 +90,7 @@ async fn managed(app: &App, signed_in: &SignedIn, id: &str) -> Result<(Group, Ro
 #[derive(Default)]
 struct Invited {
     link: Option<String>,
+    removed: bool,
     email: String,
     email_error: Option<String>,
 }
@@ -116,13 +119,15 @@ async fn page(
         used: format!("{} of {}", one.uses, one.max_uses),
         until: words::moment(one.expires_at),
     });
+    let invitations: Vec<_> = invitations.collect();
     let roles = [Role::Member, Role::Manager, Role::Owner].into_iter().filter(|one| *one <= role);
     let (csrf, cookie) = browser.form_token(app);
     let template = GroupPage {
         frame: Frame::new(app, browser, csrf),
         roles: roles.map(Role::as_str).collect(),
         members: members.collect(),
-        invitations: invitations.collect(),
+        may_come_back: invited.removed && !invitations.is_empty(),
+        invitations,
         domains: app.store.domains(&group.id).await?,
         id: group.id.0,
         title: group.title,
@@ -141,10 +146,12 @@ pub(crate) async fn show(
     State(app): State<Arc<App>>,
     browser: Browser,
     Path(id): Path<String>,
+    query: Result<Query, FormError>,
 ) -> Result<Response, PageError> {
     let signed_in = browser.require(&here(&id))?;
     let managed = managed(&app, signed_in, &id).await?;
-    page(&app, &browser, managed, Invited::default()).await
+    let removed = query?.0.get("removed").is_some();
+    page(&app, &browser, managed, Invited { removed, ..Invited::default() }).await
 }
 
 pub(crate) async fn invite(
@@ -181,7 +188,7 @@ pub(crate) async fn invite(
             Err(MemberError::Store(StoreError::Email(error))) => Invited {
                 email: form.text("email").to_owned(),
                 email_error: Some(sentence(&error.to_string())),
-                link: None,
+                ..Invited::default()
             },
             Err(error) => return Err(error.into()),
         };
@@ -228,7 +235,7 @@ pub(crate) async fn remove(
     let (group, _) = managed(&app, signed_in, &id).await?;
     let by = Some(&signed_in.account.id);
     app.store.remove_member(&group.id, &AccountId(account), by, app.now()).await?;
-    Ok(see_other(&here(&id), None))
+    Ok(see_other(&format!("{}?removed=yes", here(&id)), None))
 }
 
 pub(crate) async fn leave(

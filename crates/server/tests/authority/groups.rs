@@ -158,8 +158,18 @@ async fn owners_and_managers_invite_and_remove_on_the_groups_page_and_others_fin
     let page = owner.get(&path).await;
     owner.submit(&page, &format!("{path}/members/{eve}/role"), &[("role", "manager")]).await;
     assert_eq!(outsider.get(&path).await.status, 200, "a manager now");
-    owner.submit(&page, &format!("{path}/members/{eve}/remove"), &[]).await;
+    let removed = owner.submit(&page, &format!("{path}/members/{eve}/remove"), &[]).await;
     assert_eq!(said(&outsider.get(&path).await), none);
+    // Who was removed may have a link that still works; who removed is told, as long as there is one.
+    let mut told = owner.follow(removed).await;
+    assert!(told.has("may-come-back") && told.body.contains("href=\"#invitations\""), "{}", told.body);
+    while let Some(rest) = told.body.split(&format!("action=\"{path}/invitations/")).nth(1) {
+        let action = format!("{path}/invitations/{}", rest.split('"').next().unwrap());
+        owner.submit(&told, &action, &[]).await;
+        told = owner.get(&format!("{path}?removed=yes")).await;
+    }
+    assert!(told.status == 200 && !told.has("may-come-back"), "{}", told.body);
+    assert!(!owner.get(&path).await.has("may-come-back"));
 }
 
 async fn is_in(shop: &Shop, group: &Group, email: &str) -> bool {
