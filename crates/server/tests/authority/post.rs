@@ -1,6 +1,7 @@
 //! A real mail server, which shows what it took.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -17,9 +18,16 @@ pub(crate) struct Post {
 impl Post {
     pub(crate) fn open() -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/authority/mail_server.py");
-        let mut server = Command::new("python3").arg(script).stdout(Stdio::piped()).spawn().unwrap();
+        // Debian's, which sees Debian's aiosmtpd.
+        let python = if Path::new("/usr/bin/python3").exists() { "/usr/bin/python3" } else { "python3" };
+        let mut server = Command::new(python).arg(script).stdout(Stdio::piped()).spawn().unwrap();
         let mut read = BufReader::new(server.stdout.take().unwrap()).lines();
-        let port = read.next().expect("python3 with aiosmtpd, or up to 3.11").unwrap().parse().unwrap();
+        let port = read
+            .next()
+            .expect("python3-aiosmtpd is missing: run ./test, or install it")
+            .unwrap()
+            .parse()
+            .unwrap();
         let (show, lines) = unbounded_channel();
         std::thread::spawn(move || read.map_while(Result::ok).try_for_each(|line| show.send(line)));
         Self { server, lines, port }
