@@ -76,6 +76,11 @@ impl Version {
         Self { device: 0, inode: 0, size, modified: (0, 0), changed: (0, 0) }
     }
 
+    /// Whether the open file is in this state now.
+    pub(crate) fn is_that_of(&self, fd: &OwnedFd) -> Result<bool, DiskError> {
+        Ok(Self::of(&fstat(fd)?).as_ref() == Some(self))
+    }
+
     /// When it was last written or renamed.
     pub(crate) fn latest_change(&self) -> Moment {
         let (seconds, nanoseconds) = self.modified.max(self.changed);
@@ -252,6 +257,9 @@ impl Folder {
 
 /// What `openat2` does, for kernels and sandboxes without it: each component on its own, none through a link.
 fn open_step_by_step(root: &OwnedFd, relative: &str, flags: OFlags) -> Result<OwnedFd, DiskError> {
+    if relative == "." {
+        return Ok(openat(root, relative, flags, Mode::empty())?);
+    }
     let (folders, name) = relative.rsplit_once('/').map_or((None, relative), |(a, b)| (Some(a), b));
     let mut at: Option<OwnedFd> = None;
     for folder in folders.into_iter().flat_map(|folders| folders.split('/')).chain([name]) {

@@ -7,16 +7,16 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use flatpass_token::Verifier;
 use rustix::io::Errno;
 
-use crate::answer::{Answer, HeadWriter};
-use crate::conditional::{Selection, select};
+use crate::answer::Answer;
 use crate::disk::{Disk, DiskError, Root};
 use crate::file_cache::{FileCache, Freshness};
 use crate::listing::{Listing, Listings};
 use crate::moment::Moment;
 use crate::object_index::{Judgement, ObjectIndex};
-use crate::passage::{Passage, Permitted};
+use crate::passage::Passage;
 use crate::policy::{Policy, Rules};
 use crate::refusal::{Refusal, Refusals, Words};
+use crate::representation::respond;
 use crate::request::{Method, OwnedRequest, Request};
 use crate::resource::Resource;
 use crate::uses::Uses;
@@ -173,7 +173,7 @@ impl Gate {
         let passage =
             Passage { gate: self, rules: &state.rules, judgement: &state.judgement, request, now, disk };
         let answer = match passage.permit() {
-            Ok(permitted) => serve(&permitted, request),
+            Ok(permitted) => respond(&permitted, request),
             Err(Refusal::WouldWait) => return Err(WouldWait),
             Err(refusal) => state.refusals.answer(refusal),
         };
@@ -236,36 +236,5 @@ impl State {
     fn new(rules: Rules, words: &Words) -> Self {
         let refusals = Refusals::new(words.clone(), rules.policy() == Policy::Private);
         Self { rules, refusals, judgement: ArcSwapOption::empty() }
-    }
-}
-
-/// The answer with a file, or the part of it that the request asks for.
-fn serve(permitted: &Permitted, request: &Request<'_>) -> Answer {
-    let Permitted { file, caching } = permitted;
-    let size = file.size();
-    let selection = if request.headers.is_plain() {
-        Selection::Whole
-    } else {
-        select(request.method, &request.headers, file.etag(), file.last_modified(), size)
-    };
-    let describe = |status| file.describe(HeadWriter::new(status), *caching);
-    match selection {
-        Selection::Whole => Answer::new(200, file.head(*caching), file.body(0, size)),
-        Selection::Part { start, end } => {
-            let head = describe(206)
-                .field("Content-Range", &format!("bytes {start}-{}/{size}", end.saturating_sub(1)))
-                .field("Content-Length", &end.saturating_sub(start).to_string())
-                .field("Content-Type", "application/octet-stream");
-            Answer::new(206, head.finish(), file.body(start, end))
-        }
-        Selection::NotModified => Answer::new(304, describe(304).finish(), file.body(0, 0)),
-        Selection::PreconditionFailed => {
-            Answer::new(412, describe(412).field("Content-Length", "0").finish(), file.body(0, 0))
-        }
-        Selection::Unsatisfiable => {
-            let head =
-                describe(416).field("Content-Range", &format!("bytes */{size}")).field("Content-Length", "0");
-            Answer::new(416, head.finish(), file.body(0, 0))
-        }
     }
 }

@@ -42,10 +42,12 @@ mod listing;
 mod moment;
 mod mounts;
 mod object_index;
+mod oci;
 mod passage;
 mod policy;
 mod prepared;
 mod refusal;
+mod representation;
 mod request;
 mod resource;
 mod unmounted;
@@ -61,6 +63,10 @@ pub use listing::{IndexSigner, Listing};
 pub use moment::{Clock, Moment};
 pub use mounts::{Gates, Mount, Mounted};
 pub use object_index::{ObjectIndex, ObjectIndexConfig, ObjectIndexError, ObjectIndexState};
+pub use oci::{
+    ImagePath, Layout, LayoutError, LayoutGate, LayoutGateConfig, LayoutNote, PathError, Registry,
+    RegistryConfig, Wanted,
+};
 pub use policy::{Policy, Rules, UnknownPolicy};
 pub use prepared::Prepared;
 pub use request::{Field, Headers, Method, Request};

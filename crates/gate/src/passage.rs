@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use flatpass_ostree::{Checksum, DeltaFile, ObjectKind, RefPath, RepoPath};
 use flatpass_token::{RefName, Verb, VerifiedToken};
 
+use crate::answer::{Body, HeadWriter};
 use crate::credentials;
 use crate::disk::{Disk, DiskError};
 use crate::facts::{self, CommitFacts, Damage};
@@ -16,6 +18,7 @@ use crate::moment::Moment;
 use crate::object_index::{Current, Judgement, SetId, Way};
 use crate::policy::{Policy, Rules, opens, shows};
 use crate::refusal::{Refusal, Scope};
+use crate::representation::{Representation, whole_head};
 use crate::request::{Method, Request};
 use crate::resource::{Caching, Resource};
 
@@ -34,6 +37,36 @@ pub(crate) struct Passage<'a> {
 pub(crate) struct Permitted {
     pub(crate) file: Arc<Resource>,
     pub(crate) caching: Caching,
+}
+
+impl Representation for Permitted {
+    fn size(&self) -> u64 {
+        self.file.size()
+    }
+
+    fn etag(&self) -> &str {
+        self.file.etag()
+    }
+
+    fn last_modified(&self) -> Option<&str> {
+        self.file.last_modified()
+    }
+
+    fn content_type(&self) -> &'static str {
+        "application/octet-stream"
+    }
+
+    fn describe(&self, head: HeadWriter) -> HeadWriter {
+        self.file.describe(head, self.caching)
+    }
+
+    fn head(&self) -> Bytes {
+        self.file.head(self.caching, || whole_head(self))
+    }
+
+    fn body(&self, start: u64, end: u64) -> Body {
+        self.file.body(start, end)
+    }
 }
 
 /// That something may be served.

@@ -7,12 +7,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use flatpass_oci::{Digest, DigestReader};
 use flatpass_ostree::Checksum;
 
 use crate::answer::{Body, FileBody, HeadWriter};
 use crate::disk::{Disk, DiskError, Version, fill, read_whole};
 use crate::facts::Facts;
 use crate::moment::{Moment, kernel_now};
+use crate::representation::slice;
+
+/// So much of a file is read at once to make its digest.
+const DIGEST_BYTES: usize = 256 << 10;
 
 /// Who may keep an answer, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +52,8 @@ pub(crate) struct Resource {
     checked: AtomicI64,
     heads: [OnceLock<Bytes>; 3],
     pub(crate) facts: OnceLock<Facts>,
+    /// Of a blob, whether its content is what its name says.
+    pub(crate) sound: OnceLock<bool>,
 }
 
 #[derive(Debug)]
@@ -78,6 +85,7 @@ impl Resource {
             checked: AtomicI64::new(now.millis()),
             heads: [const { OnceLock::new() }; 3],
             facts: OnceLock::new(),
+            sound: OnceLock::new(),
         })
     }
 
@@ -93,6 +101,7 @@ impl Resource {
             checked: AtomicI64::new(i64::MIN),
             heads: [const { OnceLock::new() }; 3],
             facts: OnceLock::new(),
+            sound: OnceLock::new(),
         }
     }
 
@@ -140,38 +149,45 @@ impl Resource {
         }
     }
 
+    /// The digest of the content. For a large file that takes long.
+    pub(crate) fn digest(&self) -> Result<Digest, DiskError> {
+        let fd = match &self.content {
+            Content::Memory(bytes) => return Ok(Digest::of(bytes)),
+            Content::File(fd) => fd,
+        };
+        let (mut reader, mut piece, mut at) = (DigestReader::new(), vec![0; DIGEST_BYTES], 0);
+        loop {
+            let count = fill(fd, &mut piece, at, Disk::Wait)?;
+            reader.update(piece.get(..count).unwrap_or_default());
+            at = at.saturating_add(count as u64);
+            if count < piece.len() {
+                break;
+            }
+        }
+        let same = at == self.size() && self.version.is_that_of(fd)?;
+        if same { Ok(reader.finish()) } else { Err(DiskError::Changing) }
+    }
+
     /// Bytes `start..end` as a body. The caller has cut the range to the size.
     pub(crate) fn body(&self, start: u64, end: u64) -> Body {
         if start >= end {
             return Body::Empty;
         }
         match &self.content {
-            Content::Memory(bytes) if start == 0 && end == self.size() => Body::Bytes(bytes.clone()),
-            Content::Memory(bytes) => {
-                let length = bytes.len();
-                let start = usize::try_from(start).unwrap_or(length).min(length);
-                let end = usize::try_from(end).unwrap_or(length).clamp(start, length);
-                Body::Bytes(bytes.slice(start..end))
-            }
+            Content::Memory(bytes) => slice(bytes, start, end),
             Content::File(fd) => Body::File(FileBody { fd: Arc::clone(fd), range: start..end }),
         }
     }
 
-    /// The head of the answer 200 with the whole content.
-    pub(crate) fn head(&self, caching: Caching) -> Bytes {
+    /// The head of the answer 200 with the whole content, as `make` made it for the first one.
+    pub(crate) fn head(&self, caching: Caching, make: impl FnOnce() -> Bytes) -> Bytes {
         let [immutable, mutable, gated] = &self.heads;
         let slot = match caching {
             Caching::Immutable => immutable,
             Caching::Mutable => mutable,
             Caching::Gated => gated,
         };
-        slot.get_or_init(|| {
-            self.describe(HeadWriter::new(200), caching)
-                .field("Content-Length", &self.size().to_string())
-                .field("Content-Type", "application/octet-stream")
-                .finish()
-        })
-        .clone()
+        slot.get_or_init(make).clone()
     }
 
     /// The fields that 200, 206 and 304 have in common (RFC 9110, 15.4.5).

@@ -3,13 +3,17 @@
 mod freshness;
 mod generated;
 mod http;
+mod images;
 mod lanes;
+mod layouts;
 mod leaks;
 mod listing;
 mod members;
 mod objects;
 mod outsiders;
 mod private;
+mod registry;
+mod registry_rights;
 mod rights;
 mod shop;
 mod wire;
