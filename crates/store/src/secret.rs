@@ -18,6 +18,7 @@ pub(crate) mod prefix {
     pub(crate) const INVITATION: &str = "fpi_";
     pub(crate) const VERIFICATION: &str = "fpv_";
     pub(crate) const WEBHOOK: &str = "fpw_";
+    pub(crate) const REGISTRY_REFRESH: &str = "fpo_";
     pub(crate) const SIGN_UP: &str = "fpu_";
 }
 

@@ -2,9 +2,9 @@ use flatpass_store::{
     Holder, NewRepo, Registry, RegistryAccess, RegistryRobot, RepoPolicy, RepoRole, RepoSource, Role,
     StoreError,
 };
-use flatpass_token::SecretHash;
+use flatpass_token::{Secret, SecretHash};
 
-use crate::scene::{NOW, Scene, account, repo, rng};
+use crate::scene::{NOW, PASSWORD, Scene, account, repo, rng};
 
 fn registry(namespace: Option<&str>) -> Registry {
     Registry {
@@ -122,4 +122,50 @@ async fn a_role_counts_for_accounts_and_members_of_groups_until_it_is_taken_away
     assert_eq!(of(&ben.id, "apps").await, None);
     let gone = store.set_repo_role("gone", &one, Some(RepoRole::Publisher), NOW).await;
     assert!(matches!(gone, Err(StoreError::NoRepo(_))));
+}
+
+#[tokio::test]
+async fn a_login_and_its_refresh_token_last_as_long_as_their_secret_and_no_password_is_one() {
+    let scene = Scene::new().await;
+    let (store, mut rng) = (&scene.store, rng(1));
+    repo(store, "apps", &[]).await;
+    let ada = account(store, "ada@example.org").await;
+    let robot = store.create_robot("ci", NOW, &mut rng).await.unwrap();
+    let (token, made) = store.create_access_token(&ada.id, "apps", "docker", None, NOW, &mut rng).await.unwrap();
+    let (key, device) = store.create_robot_secret(&robot.id, "", "x", None, NOW, &mut rng).await.unwrap();
+    let login = async |secret: &str| store.registry_login(secret, "192.0.2.1", NOW).await.unwrap();
+    for no in [PASSWORD, "", "fpt_", "fpk_unknown", made.id.as_str()] {
+        assert!(login(no).await.is_none(), "{no}");
+    }
+    let by_token = login(token.expose()).await.unwrap();
+    assert_eq!((&by_token.account_id, by_token.repo.as_deref()), (&ada.id, Some("apps")));
+    let by_key = login(key.expose()).await.unwrap();
+    assert_eq!((&by_key.account_id, by_key.repo.as_deref()), (&robot.id, None));
+    assert_eq!(store.robot_secrets(&robot.id, NOW).await.unwrap()[0].last_address, "192.0.2.1");
+
+    let again = async |refresh: &Secret, service: &str, at| {
+        store.registry_refresh(refresh.expose(), service, "", at).await.unwrap()
+    };
+    let first = store.registry_refresh_token(&by_token, "registry.test", &mut rng).unwrap();
+    let second = store.registry_refresh_token(&by_key, "registry.test", &mut rng).unwrap();
+    assert!(!first.expose().contains(&token.expose()[4..]) && first.expose() != second.expose());
+    assert_eq!(again(&first, "registry.test", NOW).await.unwrap().account_id, ada.id);
+    assert_eq!(again(&second, "registry.test", NOW).await.unwrap().account_id, robot.id);
+    assert!(again(&first, "other.test", NOW).await.is_none(), "it is for one service");
+    let damaged = Secret::from(first.expose().replace("fpo_v1.", "fpo_v1.A"));
+    assert!(again(&damaged, "registry.test", NOW).await.is_none());
+
+    // Rotated: the old secret goes on for an hour, and what came from it does too.
+    let (new, _) = store.rotate_access_token(token.expose(), NOW, &mut rng).await.unwrap().unwrap();
+    assert!(again(&first, "registry.test", NOW.plus_seconds(3599)).await.is_some());
+    assert!(again(&first, "registry.test", NOW.plus_seconds(3601)).await.is_none());
+    let third = store.registry_refresh_token(&login(new.expose()).await.unwrap(), "s", &mut rng).unwrap();
+    store.revoke_access_token(None, &made.id, NOW).await.unwrap();
+    assert!(again(&third, "s", NOW).await.is_none() && login(new.expose()).await.is_none());
+    store.revoke_device(&robot.id, &device.id, NOW).await.unwrap();
+    assert!(again(&second, "registry.test", NOW).await.is_none());
+    let (token, _) = store.create_access_token(&ada.id, "apps", "", None, NOW, &mut rng).await.unwrap();
+    let last = store.registry_refresh_token(&login(token.expose()).await.unwrap(), "s", &mut rng).unwrap();
+    store.disable_account(&ada.id, NOW).await.unwrap();
+    assert!(again(&last, "s", NOW).await.is_none());
 }
