@@ -57,7 +57,13 @@ impl Uses {
 
     /// Notes that the access token with that id was used by that request.
     pub(crate) fn note(&self, id: &str, at: UnixTime, request: &Request<'_>) {
-        let Some(address) = self.address(request) else { return };
+        if let Some(address) = self.address(request) {
+            self.note_from(id, at, address);
+        }
+    }
+
+    /// Notes that the access token with that id was used from there.
+    pub fn note_from(&self, id: &str, at: UnixTime, address: IpAddr) {
         let [number, ..] = self.hasher.hash_one(id).to_le_bytes();
         let Some(shard) = self.shards.get(usize::from(number) % SHARDS) else { return };
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);

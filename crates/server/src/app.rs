@@ -175,6 +175,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/payment/events", post(api::payment_events::submit))
         .layer(DefaultBodyLimit::max(FORM_BYTES))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), take_up_changes))
+        .route("/oauth/registry-token", oauth::registry_token::route())
         .route("/api/v1/ref-tokens", post(api::ref_tokens::submit))
         .route("/api/v1/summary-tokens", post(api::summary_tokens::submit))
         .route("/api/v1/access-tokens", get(api::access_tokens::list).post(api::access_tokens::create))

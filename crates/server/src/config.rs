@@ -71,6 +71,8 @@ pub struct Tokens {
     pub ref_token_seconds: i64,
     /// Life of an access token for the authority's own API in seconds, 60 to 86400.
     pub access_token_seconds: i64,
+    /// Life of a token for a container registry in seconds, 60 to 86400. Registries cannot take one back.
+    pub registry_token_seconds: i64,
     /// A refresh token that is not used for so many days ends, 1 to 730.
     pub refresh_token_days: i64,
     /// How far clocks may differ, in seconds, 0 to 300.
@@ -82,6 +84,7 @@ impl Default for Tokens {
         Self {
             ref_token_seconds: 3600,
             access_token_seconds: 3600,
+            registry_token_seconds: 300,
             refresh_token_days: 90,
             leeway_seconds: 5,
         }
@@ -389,6 +392,12 @@ impl Config {
         format!("{}/{path}", self.origin())
     }
 
+    /// Host and port of the public URL: what this store calls itself as a registry.
+    pub fn host(&self) -> String {
+        let host = self.url.host_str().unwrap_or_default();
+        self.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
     /// The audience of the tokens of the repo `name`, which is its public URL.
     pub fn repo_url(&self, name: &str) -> String {
         format!("{}/repo/{name}", self.origin())
@@ -501,6 +510,7 @@ fn check_numbers(tokens: &Tokens, gate: &GateSettings, limits: &Limits) -> Resul
     }
     within("tokens.ref_token_seconds", tokens.ref_token_seconds, 1, LONGEST_REF_TOKEN_SECONDS)?;
     within("tokens.access_token_seconds", tokens.access_token_seconds, 60, 86_400)?;
+    within("tokens.registry_token_seconds", tokens.registry_token_seconds, 60, 86_400)?;
     within("tokens.refresh_token_days", tokens.refresh_token_days, 1, 730)?;
     within("tokens.leeway_seconds", tokens.leeway_seconds, 0, LONGEST_LEEWAY_SECONDS)?;
     within("gate.cache_bytes", gate.cache_bytes, 0, 1 << 40)?;

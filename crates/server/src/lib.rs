@@ -13,6 +13,7 @@ pub mod openpgp;
 mod pages;
 mod payment;
 mod problem;
+mod pulls;
 mod registry_token;
 mod revocations;
 mod serve;

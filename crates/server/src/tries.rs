@@ -34,6 +34,7 @@ pub(crate) struct Tries {
     anonymous: DefaultKeyedRateLimiter<Bucket>,
     codes: DefaultKeyedRateLimiter<Bucket>,
     mails: DefaultKeyedRateLimiter<Bucket>,
+    registry: DefaultKeyedRateLimiter<Bucket>,
 }
 
 impl Tries {
@@ -50,6 +51,7 @@ impl Tries {
             anonymous: keyed(limits.token_per_minute),
             codes: keyed(limits.sign_in_per_minute),
             mails: keyed(MAILS),
+            registry: keyed(limits.token_per_minute.saturating_mul(NETWORKS)),
         }
     }
 
@@ -112,6 +114,31 @@ impl Tries {
     /// So many seconds must be waited.
     pub(crate) fn anonymous(&self, address: IpAddr) -> Result<(), u64> {
         check(&self.anonymous, self.bucket(network(address)))
+    }
+
+    /// Counts one call of the token realm of registries. Container tools ask once for each repository, so it may be more than other
+    /// tokens.
+    ///
+    /// # Errors
+    /// So many seconds must be waited.
+    pub(crate) fn registry(&self, address: IpAddr) -> Result<(), u64> {
+        check(&self.registry, self.bucket(network(address)))
+    }
+
+    /// Counts one call of it by that account, from wherever.
+    ///
+    /// # Errors
+    /// So many seconds must be waited.
+    pub(crate) fn registry_account(&self, account: &AccountId) -> Result<(), u64> {
+        check(&self.registry, self.bucket(account.as_str()))
+    }
+
+    /// Counts credentials that were not good there.
+    ///
+    /// # Errors
+    /// So many seconds must be waited.
+    pub(crate) fn registry_refused(&self, address: IpAddr) -> Result<(), u64> {
+        check(&self.tokens_by_address, self.bucket(("registry", network(address))))
     }
 
     fn bucket(&self, key: impl std::hash::Hash) -> Bucket {

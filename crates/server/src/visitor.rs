@@ -1,6 +1,6 @@
 //! Who asks, in one repo: what of it they may see and have, of which commits, until when, and if not why not.
 
-use flatpass_store::{AccessInfo, Entitlement, RepoPolicy, StoreError};
+use flatpass_store::{AccessInfo, AccountId, Entitlement, RepoPolicy, StoreError};
 use flatpass_token::{RefName, UnixTime, Verb};
 
 use crate::app::App;
@@ -68,14 +68,24 @@ impl Visitor {
         view: &RepoView,
         access: Option<&AccessInfo>,
     ) -> Result<Self, StoreError> {
-        let entitlements = match access {
-            Some(access) => {
-                app.store.entitlements(&access.account_id, Some(&view.repo.name), app.now()).await?
-            }
+        Self::of_account(app, view, access.map(|access| &access.account_id)).await
+    }
+
+    /// Reads what that account may do, or what somebody may who is not known.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub(crate) async fn of_account(
+        app: &App,
+        view: &RepoView,
+        account: Option<&AccountId>,
+    ) -> Result<Self, StoreError> {
+        let entitlements = match account {
+            Some(account) => app.store.entitlements(account, Some(&view.repo.name), app.now()).await?,
             None => Vec::new(),
         };
         let sees = view.may_be_seen(&entitlements);
-        Ok(Self { signed_in: access.is_some(), sees, entitlements, ended: Vec::new() })
+        Ok(Self { signed_in: account.is_some(), sees, entitlements, ended: Vec::new() })
     }
 
     /// Reads what they could do once, which the sentences of refusals say.
@@ -86,9 +96,9 @@ impl Visitor {
         &mut self,
         app: &App,
         view: &RepoView,
-        access: &AccessInfo,
+        account: &AccountId,
     ) -> Result<(), StoreError> {
-        let (account, repo) = (&access.account_id, Some(view.repo.name.as_str()));
+        let repo = Some(view.repo.name.as_str());
         self.ended = app.store.ended_entitlements(account, repo, app.now()).await?;
         Ok(())
     }

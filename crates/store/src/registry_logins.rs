@@ -163,7 +163,12 @@ impl Store {
         }
     }
 
-    async fn note_robot(&self, login: &RegistryLogin, address: &str, now: UnixTime) -> Result<(), StoreError> {
+    async fn note_robot(
+        &self,
+        login: &RegistryLogin,
+        address: &str,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         sqlx::query("UPDATE devices SET last_used_at = $1, last_address = $2 WHERE id = $3")
             .bind(now.0)

@@ -32,6 +32,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>) -> Response {
         "flatpass_ref_tokens_endpoint": at("api/v1/ref-tokens"),
         "flatpass_summary_tokens_endpoint": at("api/v1/summary-tokens"),
         "flatpass_access_tokens_endpoint": at("api/v1/access-tokens"),
+        "flatpass_registry_token_endpoint": at("oauth/registry-token"),
         "flatpass_store_name": app.config.name,
     }))
     .into_response()

@@ -7,6 +7,7 @@ pub(crate) mod introspect;
 pub(crate) mod metadata;
 mod pkce;
 mod redirect;
+pub(crate) mod registry_token;
 pub(crate) mod revoke;
 pub(crate) mod token;
 

@@ -86,6 +86,27 @@ impl Fields {
         Ok(Self(fields))
     }
 
+    /// As [`Fields::parse`], with one field that may be there again and again: its values.
+    ///
+    /// # Errors
+    /// See [`FormError`].
+    pub(crate) fn parse_repeating(text: &[u8], repeating: &str) -> Result<(Self, Vec<String>), FormError> {
+        let mut values = Vec::new();
+        let mut others: Vec<&[u8]> = Vec::new();
+        for pair in text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+            let (name, value) =
+                pair.split_at(pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len()));
+            if decoded(name)? != repeating {
+                others.push(pair);
+            } else if values.len() == MOST_FIELDS {
+                return Err(FormError::TooMany);
+            } else {
+                values.push(decoded(value.get(1..).unwrap_or_default())?);
+            }
+        }
+        Ok((Self::parse(&others.join(&b'&'))?, values))
+    }
+
     /// The field, if it is there and not empty (RFC 6749 section 3.1: an empty parameter counts as omitted).
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
@@ -102,6 +123,18 @@ impl FromRequest<Arc<App>> for Fields {
     type Rejection = FormError;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, FormError> {
+        let Body(body) = Body::from_request(request, app).await?;
+        Self::parse(&body)
+    }
+}
+
+/// The form that was sent, to be read.
+pub(crate) struct Body(pub(crate) Bytes);
+
+impl FromRequest<Arc<App>> for Body {
+    type Rejection = FormError;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, FormError> {
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let kind = kind.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
         if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
@@ -113,7 +146,7 @@ impl FromRequest<Arc<App>> for Fields {
             }
             _ => FormError::Broken,
         })?;
-        Self::parse(&body)
+        Ok(Self(body))
     }
 }
 
@@ -169,6 +202,17 @@ mod tests {
         assert_eq!(form.get("flag"), None);
         assert_eq!(form.text("x"), "a=b");
         assert!(!format!("{form:?}").contains("ada@"), "values stay out of logs");
+    }
+
+    #[test]
+    fn one_field_may_stand_there_again_and_no_other() {
+        let repeating = |text: &str| Fields::parse_repeating(text.as_bytes(), "scope");
+        let (form, scopes) = repeating("a=1&scope=x%20y&b=2&s%63ope=z&scope").unwrap();
+        assert_eq!((form.get("a"), form.get("b"), form.get("scope")), (Some("1"), Some("2"), None));
+        assert_eq!(scopes, ["x y", "z", ""]);
+        assert_eq!(repeating("a=1&scope=x&a=1").unwrap_err(), FormError::Duplicate("a".into()));
+        assert_eq!(repeating("scope=%f").unwrap_err(), FormError::Encoding);
+        assert_eq!(repeating(&"scope=x&".repeat(65)).unwrap_err(), FormError::TooMany);
     }
 
     #[test]

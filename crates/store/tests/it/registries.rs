@@ -131,7 +131,8 @@ async fn a_login_and_its_refresh_token_last_as_long_as_their_secret_and_no_passw
     repo(store, "apps", &[]).await;
     let ada = account(store, "ada@example.org").await;
     let robot = store.create_robot("ci", NOW, &mut rng).await.unwrap();
-    let (token, made) = store.create_access_token(&ada.id, "apps", "docker", None, NOW, &mut rng).await.unwrap();
+    let (token, made) =
+        store.create_access_token(&ada.id, "apps", "docker", None, NOW, &mut rng).await.unwrap();
     let (key, device) = store.create_robot_secret(&robot.id, "", "x", None, NOW, &mut rng).await.unwrap();
     let login = async |secret: &str| store.registry_login(secret, "192.0.2.1", NOW).await.unwrap();
     for no in [PASSWORD, "", "fpt_", "fpk_unknown", made.id.as_str()] {

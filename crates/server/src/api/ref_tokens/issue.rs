@@ -18,20 +18,20 @@ const GROUP_BYTES: usize = 160;
 const COMMIT_BYTES: usize = 67;
 
 /// A ref that a token is given for.
-pub(in crate::api) struct Granted<'a> {
-    pub(in crate::api) asked: &'a str,
-    pub(in crate::api) name: RefName,
-    pub(in crate::api) verbs: Vec<Verb>,
-    pub(in crate::api) commits: OfCommits,
+pub(crate) struct Granted<'a> {
+    pub(crate) asked: &'a str,
+    pub(crate) name: RefName,
+    pub(crate) verbs: Vec<Verb>,
+    pub(crate) commits: OfCommits,
     /// When the right that it relies on ends.
-    pub(in crate::api) good_until: Option<UnixTime>,
+    pub(crate) good_until: Option<UnixTime>,
 }
 
 /// Of which of its commits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::api) struct OfCommits {
-    pub(in crate::api) made_until: Option<UnixTime>,
-    pub(in crate::api) only: Option<String>,
+pub(crate) struct OfCommits {
+    pub(crate) made_until: Option<UnixTime>,
+    pub(crate) only: Option<String>,
 }
 
 impl OfCommits {
@@ -103,7 +103,7 @@ impl Size {
 }
 
 /// A grant for each kind, branch and arch, so that no combination is covered that was not asked for.
-pub(in crate::api) fn grants(granted: &[Granted<'_>]) -> Vec<Grant> {
+pub(crate) fn grants(granted: &[Granted<'_>]) -> Vec<Grant> {
     type Group<'a> = (&'a str, &'a str, RefKind, &'a [Verb], &'a OfCommits);
     let mut groups: BTreeMap<Group<'_>, Vec<String>> = BTreeMap::new();
     for one in granted {

@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use self::commits::{Commits, Question};
 use self::denied::{Denied, absent, no_ref, refuse, too_new};
-pub(super) use self::issue::{Granted, OfCommits, grants, parts, sign};
+pub(crate) use self::issue::{Granted, OfCommits, grants};
+pub(super) use self::issue::{parts, sign};
 use super::{bearer, require_access};
 use crate::app::App;
 use crate::oauth::token::answer;
@@ -102,7 +103,7 @@ pub(crate) async fn submit(
     let wishes: Vec<_> = request.refs.iter().map(|one| Wish::new(view, one)).collect();
     if let Some(access) = access.as_ref().filter(|_| wishes.iter().any(|wish| wish.wants_a_reason(&visitor)))
     {
-        visitor.read_ended(&app, view, access).await?;
+        visitor.read_ended(&app, view, &access.account_id).await?;
     }
     let questions = wishes.iter().filter_map(|wish| wish.question(view, &visitor, app.now())).collect();
     let commits = commits::look_up(view, questions).await;
@@ -255,14 +256,24 @@ fn sort<'a>(
     sorted
 }
 
+/// Why a visitor gets no token for a ref of the app `owner`, and what to do about it, in a sentence.
+pub(crate) fn why_not(app: &App, view: &RepoView, visitor: &Visitor, owner: &str, name: &RefName) -> String {
+    let asked = name.to_string();
+    let denied = match visitor.right(owner, name.branch()) {
+        Right::Has(has) => too_new(app, view, visitor, owner, has.entitlement, &asked),
+        _ => refuse(app, view, visitor, owner, name.branch(), &asked),
+    };
+    denied.message
+}
+
 /// Whether every account that may see a ref of that token type may have it.
-fn is_for_everybody(view: &RepoView, name: &RefName, owner: &str, token_type: i32) -> bool {
+pub(crate) fn is_for_everybody(view: &RepoView, name: &RefName, owner: &str, token_type: i32) -> bool {
     view.is_free(name, token_type) || (token_type == SIGN_IN && !view.offers.contains_key(owner))
 }
 
 /// What a visitor gets of a ref that is for everybody. In a private repo that is who may list it, and then `list` is all that the
 /// token says: the gate opens by it what is free, and no longer when it is sold.
-pub(super) fn for_everybody<'a>(
+pub(crate) fn for_everybody<'a>(
     view: &RepoView,
     visitor: &Visitor,
     owner: &str,
@@ -278,7 +289,7 @@ pub(super) fn for_everybody<'a>(
 }
 
 /// What a visitor gets of a ref by a right of their own.
-pub(super) fn owned<'a>(
+pub(crate) fn owned<'a>(
     app: &App,
     has: Has<'_>,
     name: RefName,
