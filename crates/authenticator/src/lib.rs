@@ -2,7 +2,8 @@
 //!
 //! A request walks in a straight line: [`dbus`] translates Flatpak's call; [`session`] decides what it takes (a token
 //! in memory, the authority, a web flow); [`authority`] speaks HTTP; [`webflow`] has the browser's answer;
-//! [`credentials`] keeps the sign-in. [`bridge`] is a client of all that: it fetches private indexes for Flatpak.
+//! [`credentials`] keeps the sign-in. For a remote whose apps are in a container registry, [`registry`] decides whose
+//! way it is, the store's or the registry's own, and goes the latter. [`bridge`] is a client of all that: it fetches private indexes for Flatpak.
 //! [`cli`] is the command; for it, [`installation`] changes the secret in a remote's URL, and [`private_bus`] and
 //! [`robot_file`] serve machines that have no session bus.
 //!
@@ -22,6 +23,7 @@ pub mod credentials;
 pub mod dbus;
 pub mod installation;
 pub mod private_bus;
+pub mod registry;
 pub mod robot_file;
 pub mod secret;
 pub mod session;

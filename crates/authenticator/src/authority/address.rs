@@ -139,7 +139,7 @@ pub enum RepoUrlError {
         /// The repository's host.
         host: String,
     },
-    /// A scheme that has no bearer tokens, such as `file`, or one that is not served yet, such as `oci+https`.
+    /// A scheme that has no bearer tokens, such as `file`.
     #[error("a repository with a {scheme}: address cannot be used with Flatpass")]
     Scheme {
         /// The scheme.
@@ -204,7 +204,73 @@ impl RepoUrl {
     }
 }
 
+/// Which kind of repository a remote's address is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoteKind {
+    /// An OSTree repository.
+    Ostree,
+    /// The index of a container registry: the address begins with `oci+`.
+    Oci,
+}
+
+impl RemoteKind {
+    /// Which kind an address is of, and the address without what says so.
+    #[must_use]
+    pub fn of(remote_uri: &str) -> (Self, &str) {
+        match remote_uri.strip_prefix("oci+") {
+            Some(rest) => (Self::Oci, rest),
+            None => (Self::Ostree, remote_uri),
+        }
+    }
+}
+
 impl RepoUrl {
+    /// Reads the address of a remote of either kind. A secret in the path of an OCI remote (`…/i/SECRET/NAME`) is
+    /// dropped: the repository that it opens is `…/repo/NAME`.
+    ///
+    /// # Errors
+    /// [`RepoUrlError`] says why nothing may be sent there.
+    pub fn of_remote(remote_uri: &str) -> Result<(RemoteKind, Self), RepoUrlError> {
+        let (kind, address) = RemoteKind::of(remote_uri);
+        let read = Self::parse(address)?;
+        if kind == RemoteKind::Ostree {
+            return Ok((kind, read));
+        }
+        Ok((
+            kind,
+            match read.path_secret() {
+                Some((above, _, name)) => Self(format!("{above}/repo/{name}")),
+                None => read,
+            },
+        ))
+    }
+
+    /// Taken apart, if it is the address of an index with a secret in its path: what is above, the secret, and the
+    /// repository's name.
+    #[must_use]
+    pub fn path_secret(&self) -> Option<(&str, &str, &str)> {
+        let (rest, name) = self.0.rsplit_once('/')?;
+        let (rest, secret) = rest.rsplit_once('/')?;
+        let above = rest.strip_suffix("/i").filter(|above| above.contains("://"))?;
+        let is_whole = !secret.is_empty() && !name.is_empty() && !above.ends_with('/');
+        is_whole.then_some((above, secret, name))
+    }
+
+    /// The store that the repository would belong to, if its address has the shape of one of Flatpass: what is above
+    /// `/repo/NAME`.
+    #[must_use]
+    pub fn likely_store(&self) -> Option<AuthorityUrl> {
+        let (rest, name) = self.0.rsplit_once('/')?;
+        let above = rest.strip_suffix("/repo").filter(|_| !name.is_empty())?;
+        AuthorityUrl::parse(above).ok()
+    }
+
+    /// The same repository as an OCI remote names it.
+    #[must_use]
+    pub fn as_oci_remote(&self) -> String {
+        format!("oci+{}", self.0)
+    }
+
     /// Whether the repo is on this machine.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
@@ -300,6 +366,31 @@ mod tests {
         ] {
             assert_eq!(RepoUrl::parse(given).expect("valid").as_str(), plain);
         }
+    }
+
+    #[test]
+    fn the_secret_in_the_path_of_an_index_is_not_in_its_repo_url() {
+        for (given, plain) in [
+            ("oci+https://shop.example/repo/apps", "https://shop.example/repo/apps"),
+            ("oci+https://shop.example/i/S3cret/apps/", "https://shop.example/repo/apps"),
+            ("oci+http://127.0.0.1:8080/below/i/S3cret/apps", "http://127.0.0.1:8080/below/repo/apps"),
+            ("oci+https://shop.example/i/S3cret", "https://shop.example/i/S3cret"),
+            ("oci+https://shop.example/i//apps", "https://shop.example/i//apps"),
+        ] {
+            let (kind, url) = RepoUrl::of_remote(given).expect("valid");
+            assert_eq!((kind, url.as_str()), (RemoteKind::Oci, plain));
+        }
+        let (kind, url) = RepoUrl::of_remote("https://shop.example/i/branch/apps").expect("valid");
+        assert_eq!((kind, url.as_str()), (RemoteKind::Ostree, "https://shop.example/i/branch/apps"));
+        for bad in ["oci+oci+https://shop.example/a", "oci+file:///a", "oci+http://shop.example/a", "oci+"] {
+            assert!(RepoUrl::of_remote(bad).is_err(), "{bad}");
+        }
+        let store =
+            |text: &str| RepoUrl::parse(text).expect("valid").likely_store().map(|url| url.to_string());
+        assert_eq!(store("https://shop.example/repo/apps").as_deref(), Some("https://shop.example/"));
+        assert_eq!(store("https://shop.example/a/repo/apps").as_deref(), Some("https://shop.example/a/"));
+        assert_eq!(store("https://shop.example/apps"), None);
+        assert_eq!(store("https://shop.example"), None);
     }
 
     #[test]

@@ -206,7 +206,7 @@ fn is_json(response: &Response) -> bool {
 }
 
 /// The sentence at the end of a chain of causes: the system's own words.
-fn innermost(error: &reqwest::Error) -> String {
+pub(crate) fn innermost(error: &reqwest::Error) -> String {
     let mut last = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -106,6 +106,7 @@ impl Authority {
             all.granted.extend(answer.granted);
             all.open.extend(answer.open);
             all.denied.extend(answer.denied);
+            all.registry = answer.registry;
         }
         Ok(all)
     }

@@ -9,6 +9,7 @@ use super::address::{AuthorityUrl, RepoUrl};
 use super::error::{AuthorityError, shown};
 use super::http::Http;
 use super::metadata::Metadata;
+use crate::registry::address::RegistryUrl;
 use crate::secret::SecretText;
 
 /// The most refs that one call may ask for.
@@ -84,6 +85,8 @@ pub struct RefTokens {
     pub open: Vec<String>,
     /// Refs that get none.
     pub denied: Vec<DeniedRef>,
+    /// The registry that the tokens are for, if it is an OCI repo.
+    pub registry: Option<RegistryUrl>,
 }
 
 #[derive(Serialize)]
@@ -100,6 +103,7 @@ struct Document {
     open: Vec<String>,
     #[serde(default)]
     denied: Vec<DeniedItem>,
+    registry: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -164,7 +168,12 @@ fn read(url: &AuthorityUrl, wanted: &[WantedRef], body: &[u8]) -> Result<RefToke
     let document: Document = serde_json::from_slice(body)
         .map_err(|error| malformed(format!("its ref tokens are not right: {error}")))?;
     let mut missing: BTreeMap<&str, ()> = wanted.iter().map(|item| (item.name.as_str(), ())).collect();
-    let mut answer = RefTokens::default();
+    let registry = match document.registry.as_deref().map(RegistryUrl::parse) {
+        None => None,
+        Some(Ok(registry)) => Some(registry),
+        Some(Err(error)) => return Err(malformed(error.to_string())),
+    };
+    let mut answer = RefTokens { registry, ..RefTokens::default() };
     for item in document.tokens {
         let refs: Vec<String> =
             item.refs.into_iter().filter(|name| missing.remove(name.as_str()).is_some()).collect();

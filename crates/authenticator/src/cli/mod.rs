@@ -13,7 +13,9 @@ pub mod keep_bus;
 pub mod location;
 pub mod login;
 pub mod logout;
+pub mod password;
 pub mod qr;
+pub mod registry;
 pub mod remote_add;
 pub mod remote_remove;
 pub mod remote_rotate;
@@ -58,6 +60,8 @@ const EXAMPLES: &str = "Examples:
     flatpass-authenticator login https://shop.example/
   Give a private remote a new secret:
     flatpass-authenticator remote-rotate apps
+  Sign in to a container registry that no store stands before:
+    flatpass-authenticator registry login registry.example
   Update a server, with the robot's credentials in /etc/flatpass/robot.toml:
     flatpass-authenticator run -- flatpak update --system -y --noninteractive
 
@@ -81,6 +85,7 @@ enum Command {
     RemoteRotate(remote_rotate::RemoteRotate),
     RemoteRemove(remote_remove::RemoteRemove),
     Run(run::Run),
+    Registry(registry::RegistryCommand),
     Install(install::Install),
     #[command(name = crate::private_bus::KEEPER_COMMAND, hide = true)]
     KeepBus(keep_bus::KeepBus),
@@ -155,7 +160,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
 async fn dispatch(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         None => Box::pin(arguments.serve.run()).await,
-        Some(_) if arguments.serve.replace => Err(anyhow::anyhow!("--replace belongs after `serve`.").into()),
+        Some(_) if arguments.serve.replace || arguments.serve.for_oci => {
+            Err(anyhow::anyhow!("--replace and --for-oci belong after `serve`.").into())
+        }
         Some(Command::Serve(command)) => Box::pin(command.run()).await,
         Some(Command::Login(command)) => Box::pin(command.run()).await,
         Some(Command::Logout(command)) => Box::pin(command.run()).await,
@@ -165,6 +172,7 @@ async fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::RemoteRotate(command)) => Box::pin(command.run()).await,
         Some(Command::RemoteRemove(command)) => Box::pin(command.run()).await,
         Some(Command::Run(command)) => Box::pin(command.run()).await,
+        Some(Command::Registry(command)) => Box::pin(command.run()).await,
         Some(Command::KeepBus(command)) => Box::pin(command.run()).await,
         Some(Command::Install(command)) => command.run(),
     }

@@ -20,6 +20,7 @@ use super::{Failure, surroundings};
 use crate::bridge::alongside::Alongside;
 use crate::bridge::session_source::SessionSource;
 use crate::dbus::service::{Service, ServiceError};
+use crate::dbus::{BUS_NAME, OCI_BUS_NAME};
 use crate::private_bus::PrivateBus;
 use crate::robot_file::{self, Origin};
 use crate::session::Sessions;
@@ -83,7 +84,14 @@ impl Run {
             let bus = PrivateBus::start().await?;
             let address = Builder::address(bus.address()).map_err(ServiceError::from)?;
             let (book, http) = (environment.bridge.clone(), environment.http.clone());
-            let service = Service::start(address, Sessions::new(environment), false).await?;
+            let service = Service::start_as(
+                // Nobody else is on this bus, so OCI remotes without an authenticator are ours to answer too.
+                &[BUS_NAME, OCI_BUS_NAME],
+                address,
+                Sessions::new(environment),
+                false,
+            )
+            .await?;
             // Remotes with the bridge work too, without another process.
             let bridge = Alongside::start(book, http, SessionSource(Arc::clone(service.sessions()))).await;
             let bridge = bridge.unwrap_or_else(|error| {

@@ -6,6 +6,7 @@ use zbus::connection::Builder;
 
 use super::{Failure, surroundings};
 use crate::dbus::service::{Service, ServiceError};
+use crate::dbus::{BUS_NAME, OCI_BUS_NAME};
 
 /// Answer Flatpak on the session bus (what happens without a command).
 #[derive(Debug, Args)]
@@ -13,6 +14,9 @@ pub struct Serve {
     /// Take the place of an authenticator that is running
     #[arg(long)]
     pub(super) replace: bool,
+    /// Answer in place of Flatpak's own authenticator for OCI remotes (org.flatpak.Authenticator.Oci)
+    #[arg(long)]
+    pub(super) for_oci: bool,
 }
 
 impl Serve {
@@ -25,7 +29,9 @@ impl Serve {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let bus = Builder::session().map_err(ServiceError::from)?;
-        let mut service = Service::start(bus, sessions, self.replace).await?;
+        // Not both names in one process: the bus starts one process for each, and neither must fail because of the other.
+        let names = if self.for_oci { &[OCI_BUS_NAME] } else { &[BUS_NAME] };
+        let mut service = Service::start_as(names, bus, sessions, self.replace).await?;
         tracing::info!("serving");
         tokio::select! {
             _ = terminate.recv() => tracing::info!("told to end"),

@@ -11,6 +11,7 @@ use rand::rngs::{StdRng, SysRng};
 use crate::authority::error::shown;
 use crate::authority::http::read_roots;
 use crate::credentials::{Credentials, Preference};
+use crate::registry::files;
 use crate::session::Sessions;
 use crate::session::environment::{Clock, Environment};
 
@@ -41,6 +42,7 @@ pub fn sessions() -> anyhow::Result<Sessions> {
 /// A sentence that names the variable that is wrong.
 pub fn environment() -> anyhow::Result<Environment> {
     let mut environment = Environment::new(SystemClock, rng()?, device_name(), credentials()?);
+    environment.auth_files = files::of_environment();
     if let Some(file) = variable("FLATPASS_CA_FILE")? {
         environment.http.extra_roots = read_roots(&PathBuf::from(file))?;
     }

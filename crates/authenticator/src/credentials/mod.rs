@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use self::lock::FileLock;
 use self::record::{Place, Record, Records};
-use self::secret_service::{KeyringError, SecretService};
+use self::secret_service::{Entry, KeyringError, SecretService};
 use crate::authority::address::AuthorityUrl;
 use crate::secret::SecretText;
 
@@ -118,6 +118,12 @@ impl Credentials {
         self.records.folder()
     }
 
+    /// Where secrets may be kept.
+    #[must_use]
+    pub fn preference(&self) -> Preference {
+        self.preference
+    }
+
     /// The record of one authority, without its secret; quick, without a lock.
     ///
     /// # Errors
@@ -166,7 +172,7 @@ impl LockedSignIn {
                 Ok(Some((record, token)))
             }
             Place::SecretService => {
-                let token = SecretService::new(interactive).load(&self.authority).await?;
+                let token = SecretService::new(interactive).load(&Entry::sign_in(&self.authority)).await?;
                 // A keyring that was emptied by hand is the same as signed out.
                 Ok(token.map(|token| (record, token)))
             }
@@ -187,7 +193,7 @@ impl LockedSignIn {
         let place = if preference == Preference::File {
             Place::File { refresh_token: refresh.clone() }
         } else {
-            match SecretService::new(interactive).store(&self.authority, refresh).await {
+            match SecretService::new(interactive).store(&Entry::sign_in(&self.authority), refresh).await {
                 Ok(()) => Place::SecretService,
                 Err(error) if preference == Preference::SecretService => return Err(error.into()),
                 Err(error) => {
@@ -225,7 +231,7 @@ impl LockedSignIn {
         let record = self.credentials.records.read(&self.authority).await?;
         self.credentials.records.remove(&self.authority).await?;
         if record.is_some_and(|record| record.place == Place::SecretService)
-            && let Err(error) = SecretService::new(interactive).delete(&self.authority).await
+            && let Err(error) = SecretService::new(interactive).delete(&Entry::sign_in(&self.authority)).await
         {
             tracing::warn!(%error, "the keyring still holds the former sign-in");
         }

@@ -154,7 +154,11 @@ impl Records {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+/// Does work that blocks shortly.
+///
+/// # Errors
+/// Those of the work.
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CredentialError> + Send + 'static,
 ) -> Result<T, CredentialError> {
     match tokio::task::spawn_blocking(work).await {

@@ -10,6 +10,7 @@ use oo7::dbus::{Collection, Error, Service};
 use thiserror::Error as ThisError;
 
 use crate::authority::address::AuthorityUrl;
+use crate::registry::address::RegistryUrl;
 use crate::secret::SecretText;
 
 /// The attribute by which desktops group secrets.
@@ -46,6 +47,34 @@ impl From<Error> for KeyringError {
     }
 }
 
+/// What a secret is found by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    label: String,
+    attribute: &'static str,
+    value: String,
+}
+
+impl Entry {
+    /// The sign-in at an authority.
+    #[must_use]
+    pub fn sign_in(authority: &AuthorityUrl) -> Self {
+        let label = format!("Flatpak sign-in at {}", authority.host());
+        Self { label, attribute: "authority", value: authority.to_string() }
+    }
+
+    /// What a registry knows the person by.
+    #[must_use]
+    pub fn registry(registry: &RegistryUrl) -> Self {
+        let label = format!("Flatpak sign-in at the registry {}", registry.key());
+        Self { label, attribute: "registry", value: registry.to_string() }
+    }
+
+    fn attributes(&self) -> [(&'static str, String); 2] {
+        [(SCHEMA.0, SCHEMA.1.to_owned()), (self.attribute, self.value.clone())]
+    }
+}
+
 /// A way to the keyring for one operation.
 #[derive(Debug, Clone, Copy)]
 pub struct SecretService {
@@ -59,14 +88,14 @@ impl SecretService {
         Self { interactive }
     }
 
-    /// The authority's refresh token, if the keyring has one.
+    /// The secret, if the keyring has one.
     ///
     /// # Errors
     /// [`KeyringError`].
-    pub async fn load(self, authority: &AuthorityUrl) -> Result<Option<SecretText>, KeyringError> {
+    pub async fn load(self, entry: &Entry) -> Result<Option<SecretText>, KeyringError> {
         let collection = self.collection().await?;
         limited(QUIET, async {
-            let items = collection.search_items(&attributes(authority)).await?;
+            let items = collection.search_items(&entry.attributes()).await?;
             let Some(item) = items.first() else { return Ok(None) };
             let secret = item.secret().await?;
             let text = String::from_utf8(secret.as_bytes().to_vec())
@@ -76,30 +105,29 @@ impl SecretService {
         .await
     }
 
-    /// Writes the authority's refresh token in place of the former one.
+    /// Writes a secret in place of the former one.
     ///
     /// # Errors
     /// [`KeyringError`].
-    pub async fn store(self, authority: &AuthorityUrl, token: &SecretText) -> Result<(), KeyringError> {
+    pub async fn store(self, entry: &Entry, token: &SecretText) -> Result<(), KeyringError> {
         let collection = self.collection().await?;
-        let label = format!("Flatpak sign-in at {}", authority.host());
         limited(QUIET, async {
             collection
-                .create_item(&label, &attributes(authority), oo7::Secret::text(token.expose()), true, None)
+                .create_item(&entry.label, &entry.attributes(), oo7::Secret::text(token.expose()), true, None)
                 .await?;
             Ok(())
         })
         .await
     }
 
-    /// Removes the authority's refresh token.
+    /// Removes a secret.
     ///
     /// # Errors
     /// [`KeyringError`].
-    pub async fn delete(self, authority: &AuthorityUrl) -> Result<(), KeyringError> {
+    pub async fn delete(self, entry: &Entry) -> Result<(), KeyringError> {
         let collection = self.collection().await?;
         limited(QUIET, async {
-            for item in collection.search_items(&attributes(authority)).await? {
+            for item in collection.search_items(&entry.attributes()).await? {
                 item.delete(None).await?;
             }
             Ok(())
@@ -131,10 +159,6 @@ impl SecretService {
         }
         Ok(collection)
     }
-}
-
-fn attributes(authority: &AuthorityUrl) -> [(&'static str, String); 2] {
-    [(SCHEMA.0, SCHEMA.1.to_owned()), ("authority", authority.to_string())]
 }
 
 async fn limited<T>(

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use flatpass_oci::{Digest, RepositoryName};
 use tokio::sync::{Semaphore, watch};
 use zbus::message::Header;
 use zbus::names::UniqueName;
@@ -14,9 +15,15 @@ use zbus::{Connection, fdo, interface};
 use super::INTERFACE_VERSION;
 use super::handle::request_path;
 use super::request::{Asked, Pending};
-use crate::authority::address::{AuthorityUrl, RepoUrl};
+use crate::authority::address::{AuthorityUrl, RemoteKind, RepoUrl};
+use crate::authority::error::shown;
+use crate::registry::address::RegistryUrl;
+use crate::registry::refusal::RegistryRefusal;
+use crate::registry::remote::{RemoteAsk, RemoteOptions};
+use crate::registry::walk::AskedImage;
 use crate::session::Sessions;
 use crate::session::ask::{Ask, AskedRef, MAX_REFS};
+use crate::session::cache::UsedAt;
 use crate::session::refusal::Refusal;
 use crate::session::summary::SummaryAsk;
 
@@ -49,7 +56,7 @@ impl Authenticator {
     async fn begin(
         &self,
         handle_token: &str,
-        asked: Result<(AuthorityUrl, Asked), Refusal>,
+        asked: Result<Asked, Refusal>,
         header: &Header<'_>,
         connection: &Connection,
     ) -> fdo::Result<ResponseDispatchNotifier<OwnedObjectPath>> {
@@ -144,16 +151,68 @@ fn read_refs(
     remote_uri: &str,
     refs: &[RefArgument],
     options: &Options,
-) -> Result<(AuthorityUrl, Asked), Refusal> {
-    let (url, repo) = read_remote(authenticator_options, remote, remote_uri)?;
+) -> Result<Asked, Refusal> {
     if refs.len() > MAX_REFS {
         return Err(Refusal::TooManyRefs { count: refs.len() });
     }
+    if RemoteKind::of(remote_uri).0 == RemoteKind::Oci {
+        let ask = read_oci(authenticator_options, remote, remote_uri, refs, options)?;
+        return Ok(Asked::Oci(Box::new(ask)));
+    }
+    let (store, repo) = read_remote(authenticator_options, remote, remote_uri)?;
+    let refs = refs.iter().map(read_ref).collect::<Result<Vec<_>, _>>()?;
+    let used_at = UsedAt { repo, registry: None };
+    Ok(Asked::Refs(store, Ask { used_at, refs, interactive: !is_set(options, "no-interaction") }))
+}
+
+fn read_ref((name, commit, token_type, _summary): &RefArgument) -> Result<AskedRef, Refusal> {
+    AskedRef::new(name, commit, *token_type)
+}
+
+/// Reads the arguments of `RequestRefTokens` for a remote whose images are in a registry.
+fn read_oci(
+    authenticator_options: &Options,
+    remote: &str,
+    remote_uri: &str,
+    refs: &[RefArgument],
+    options: &Options,
+) -> Result<RemoteAsk, Refusal> {
+    let remote = shown(remote);
+    let registry = text(options, "xa.oci-registry-uri").and_then(|uri| RegistryUrl::parse(uri).ok());
+    let registry = registry.ok_or_else(|| RegistryRefusal::Address { remote: remote.clone() })?;
     let refs = refs
         .iter()
-        .map(|(name, commit, token_type, _summary)| AskedRef::new(name, commit, *token_type))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok((url, Asked::Refs(Ask { repo, refs, interactive: !is_set(options, "no-interaction") })))
+        .map(|argument| {
+            let asked = read_ref(argument)?;
+            let image = read_image(argument, asked.is_fresh());
+            Ok((asked, image))
+        })
+        .collect::<Result<Vec<_>, Refusal>>()?;
+    let own = |name: &str| text(authenticator_options, name).map(str::to_owned);
+    let options_of_remote = RemoteOptions {
+        store: read_store(authenticator_options, &remote)?,
+        auth: own("auth"),
+        auth_registry: own("auth-registry"),
+        remember: own("remember").is_some_and(|word| matches!(word.as_str(), "true" | "yes" | "1")),
+    };
+    Ok(RemoteAsk {
+        remote,
+        remote_uri: remote_uri.to_owned(),
+        options: options_of_remote,
+        registry,
+        refs,
+        interactive: !is_set(options, "no-interaction"),
+    })
+}
+
+/// The image that a ref is: Flatpak takes the manifest's digest for the commit.
+fn read_image((name, commit, _, summary): &RefArgument, fresh: bool) -> Option<AskedImage> {
+    Some(AskedImage {
+        name: name.clone(),
+        repository: RepositoryName::parse(text(summary, "summary.xa.oci-repository")?).ok()?,
+        digest: Digest::from_hex(commit)?,
+        fresh,
+    })
 }
 
 /// Reads the arguments of `RequestSummaryToken`.
@@ -162,10 +221,10 @@ fn read_summary(
     remote: &str,
     remote_uri: &str,
     options: &Options,
-) -> Result<(AuthorityUrl, Asked), Refusal> {
-    let (url, repo) = read_remote(authenticator_options, remote, remote_uri)?;
+) -> Result<Asked, Refusal> {
+    let (store, repo) = read_remote(authenticator_options, remote, remote_uri)?;
     let interactive = !is_set(options, "no-interaction");
-    Ok((url, Asked::Summary(SummaryAsk { repo, interactive, fresh: is_set(options, "fresh") })))
+    Ok(Asked::Summary(store, SummaryAsk { repo, interactive, fresh: is_set(options, "fresh") }))
 }
 
 /// Whose remote it is, and where it leads.
@@ -174,14 +233,27 @@ fn read_remote(
     remote: &str,
     remote_uri: &str,
 ) -> Result<(AuthorityUrl, RepoUrl), Refusal> {
-    let remote = crate::authority::error::shown(remote);
-    let url = match authenticator_options.get("url").map(|value| &**value) {
-        Some(Value::Str(url)) if !url.is_empty() => AuthorityUrl::parse(url)
-            .map_err(|error| Refusal::AuthorityUrl { remote: remote.clone(), error })?,
-        _ => return Err(Refusal::NoAuthority { remote }),
+    let remote = shown(remote);
+    let store = read_store(authenticator_options, &remote)?
+        .ok_or_else(|| Refusal::NoAuthority { remote: remote.clone() })?;
+    let (_, repo) = RepoUrl::of_remote(remote_uri).map_err(|error| Refusal::RepoUrl { remote, error })?;
+    Ok((store, repo))
+}
+
+/// The store that the remote names, if it names one.
+fn read_store(authenticator_options: &Options, remote: &str) -> Result<Option<AuthorityUrl>, Refusal> {
+    let parse = |url| {
+        AuthorityUrl::parse(url).map_err(|error| Refusal::AuthorityUrl { remote: remote.to_owned(), error })
     };
-    let repo = RepoUrl::parse(remote_uri).map_err(|error| Refusal::RepoUrl { remote, error })?;
-    Ok((url, repo))
+    text(authenticator_options, "url").map(parse).transpose()
+}
+
+/// An option that is there, a string, and not empty.
+fn text<'a>(options: &'a Options, name: &str) -> Option<&'a str> {
+    match options.get(name).map(|value| &**value) {
+        Some(Value::Str(text)) if !text.is_empty() => Some(text.as_str()),
+        _ => None,
+    }
 }
 
 /// Whether an option is there and true.

@@ -1,4 +1,5 @@
-//! The D-Bus service: `org.flatpass.Authenticator` on the session bus.
+//! The D-Bus service: `org.flatpass.Authenticator` on the session bus, and in place of Flatpak's own authenticator for
+//! OCI remotes, if the person wants that, `org.flatpak.Authenticator.Oci`.
 //!
 //! The interfaces only translate; what they mean is in [`crate::session`].
 
@@ -10,6 +11,8 @@ pub mod service;
 
 /// The name that remotes name as their authenticator.
 pub const BUS_NAME: &str = "org.flatpass.Authenticator";
+/// The name that Flatpak asks for OCI remotes that name no authenticator: its own one has it, unless we are installed for it.
+pub const OCI_BUS_NAME: &str = "org.flatpak.Authenticator.Oci";
 /// The object that Flatpak calls.
 pub const AUTHENTICATOR_PATH: &str = "/org/freedesktop/Flatpak/Authenticator";
 /// What the path of every request begins with.

@@ -15,6 +15,9 @@ use zbus::{Connection, interface};
 
 use super::results::{self, Granted};
 use crate::authority::address::AuthorityUrl;
+use crate::registry::prompt::{Prompt, Typed};
+use crate::registry::remote::RemoteAsk;
+use crate::secret::SecretText;
 use crate::session::Sessions;
 use crate::session::ask::Ask;
 use crate::session::flow::Interaction;
@@ -26,6 +29,25 @@ use crate::session::summary::SummaryAsk;
 pub(super) struct Request {
     owner: UniqueName<'static>,
     close: Mutex<Option<oneshot::Sender<()>>>,
+    question: Arc<Question>,
+}
+
+/// The question for a password that is open, if one is.
+#[derive(Debug, Default)]
+struct Question(Mutex<Option<oneshot::Sender<Typed>>>);
+
+impl Question {
+    fn ask(&self) -> oneshot::Receiver<Typed> {
+        let (sender, receiver) = oneshot::channel();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        receiver
+    }
+
+    /// Gives whether somebody had asked.
+    fn answer(&self, typed: Typed) -> bool {
+        let asker = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        asker.is_some_and(|asker| asker.send(typed).is_ok())
+    }
 }
 
 impl Request {
@@ -50,16 +72,22 @@ impl Request {
         Ok(())
     }
 
-    /// Answers a `BasicAuth` signal, which this authenticator never sends.
+    /// Answers a `BasicAuth` signal. With the option `remember` (b) the registry's password is remembered.
     async fn basic_auth_reply(
         &self,
-        _user: String,
-        _password: String,
-        _options: HashMap<String, OwnedValue>,
+        user: String,
+        password: String,
+        options: HashMap<String, OwnedValue>,
         #[zbus(header)] header: Header<'_>,
     ) -> fdo::Result<()> {
         self.only_owner(&header)?;
-        Err(fdo::Error::NotSupported("This authenticator never asks for a password.".to_owned()))
+        let remember = matches!(options.get("remember").map(|value| &**value), Some(Value::Bool(true)));
+        let typed = Typed { user, password: SecretText::new(password), remember };
+        if self.question.answer(typed) {
+            Ok(())
+        } else {
+            Err(fdo::Error::NotSupported("Nobody has asked for a password.".to_owned()))
+        }
     }
 
     /// Asks the client to open an address.
@@ -95,10 +123,12 @@ impl Request {
 /// What a client asks an authority for.
 #[derive(Debug)]
 pub(super) enum Asked {
-    /// Tokens for refs.
-    Refs(Ask),
+    /// Tokens for refs of an OSTree repo.
+    Refs(AuthorityUrl, Ask),
+    /// Tokens for images in a registry.
+    Oci(Box<RemoteAsk>),
     /// A token for a repo's index.
-    Summary(SummaryAsk),
+    Summary(AuthorityUrl, SummaryAsk),
 }
 
 /// A request whose object exists and whose caller has not been answered yet.
@@ -107,6 +137,7 @@ pub(super) struct Pending {
     path: OwnedObjectPath,
     owner: UniqueName<'static>,
     closed: oneshot::Receiver<()>,
+    question: Arc<Question>,
 }
 
 /// Signals of one request, without a destination: `xdg-dbus-proxy` drops those that have one.
@@ -114,6 +145,7 @@ struct Signals {
     emitter: SignalEmitter<'static>,
     /// Whether the client is between `Webflow` and `WebflowDone`.
     in_webflow: Mutex<bool>,
+    question: Arc<Question>,
 }
 
 impl Signals {
@@ -132,6 +164,20 @@ impl Interaction for Signals {
 
     async fn webflow_done(&self) {
         self.done_if_shown().await;
+    }
+}
+
+impl Prompt for Signals {
+    async fn password(&self, realm: &str, previous_error: Option<&str>) -> Option<Typed> {
+        let typed = self.question.ask();
+        let mut options = HashMap::new();
+        // For programs whose person can be asked whether to remember it.
+        options.insert("can-remember", Value::from(true));
+        if let Some(error) = previous_error {
+            options.insert("previous-error", Value::from(error));
+        }
+        log(Request::basic_auth(&self.emitter, realm, options).await);
+        typed.await.ok()
     }
 }
 
@@ -154,36 +200,38 @@ impl Pending {
         owner: UniqueName<'static>,
     ) -> fdo::Result<Self> {
         let (close, closed) = oneshot::channel();
-        let object = Request { owner: owner.clone(), close: Mutex::new(Some(close)) };
+        let question = Arc::new(Question::default());
+        let object =
+            Request { owner: owner.clone(), close: Mutex::new(Some(close)), question: Arc::clone(&question) };
         let is_new = connection.object_server().at(&path, object).await?;
         if !is_new {
             return Err(fdo::Error::InvalidArgs("This handle token is in use.".to_owned()));
         }
-        Ok(Self { connection: connection.clone(), path, owner, closed })
+        Ok(Self { connection: connection.clone(), path, owner, closed, question })
     }
 
     /// Answers the request: with tokens, or with a sentence; or not at all if its owner has gone.
     pub(super) async fn run(
         self,
         sessions: Arc<Sessions>,
-        asked: Result<(AuthorityUrl, Asked), Refusal>,
+        asked: Result<Asked, Refusal>,
         mut stopping: watch::Receiver<bool>,
     ) {
         let signals = Signals {
             emitter: SignalEmitter::from_parts(self.connection.clone(), self.path.clone().into_inner()),
             in_webflow: Mutex::new(false),
+            question: self.question,
         };
         let work = async {
-            let (url, asked) = asked?;
-            let session = sessions.with(&url)?;
-            match asked {
-                Asked::Refs(mut ask) => {
-                    ask.repo = sessions.real_repo(&url, ask.repo).await?;
-                    session.tokens(&ask, &signals).await.map(Granted::Refs)
+            match asked? {
+                Asked::Refs(store, mut ask) => {
+                    ask.used_at.repo = sessions.real_repo(&store, ask.used_at.repo).await?;
+                    sessions.with(&store)?.tokens(&ask, &signals).await.map(Granted::Refs)
                 }
-                Asked::Summary(mut ask) => {
-                    ask.repo = sessions.real_repo(&url, ask.repo).await?;
-                    session.summary_token(&ask, &signals).await.map(Granted::Summary)
+                Asked::Oci(ask) => Box::pin(sessions.oci_tokens(&ask, &signals)).await.map(Granted::Refs),
+                Asked::Summary(store, mut ask) => {
+                    ask.repo = sessions.real_repo(&store, ask.repo).await?;
+                    sessions.with(&store)?.summary_token(&ask, &signals).await.map(Granted::Summary)
                 }
             }
         };

@@ -40,6 +40,7 @@ pub struct Service {
     slots: Slots,
     stop: watch::Sender<bool>,
     lost: zbus::fdo::NameLostStream,
+    names: &'static [&'static str],
 }
 
 impl Service {
@@ -48,6 +49,19 @@ impl Service {
     /// # Errors
     /// [`ServiceError`].
     pub async fn start(bus: Builder<'_>, sessions: Sessions, replace: bool) -> Result<Self, ServiceError> {
+        Self::start_as(&[BUS_NAME], bus, sessions, replace).await
+    }
+
+    /// The same under these names, all of them or none.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn start_as(
+        names: &'static [&'static str],
+        bus: Builder<'_>,
+        sessions: Sessions,
+        replace: bool,
+    ) -> Result<Self, ServiceError> {
         let sessions = Arc::new(sessions);
         let (stop, stopping) = watch::channel(false);
         let (object, slots) = Authenticator::new(Arc::clone(&sessions), stopping);
@@ -58,12 +72,14 @@ impl Service {
         if replace {
             flags |= RequestNameFlags::ReplaceExisting;
         }
-        match connection.request_name_with_flags(BUS_NAME, flags).await {
-            Ok(RequestNameReply::PrimaryOwner | RequestNameReply::AlreadyOwner) => {}
-            Ok(_) | Err(zbus::Error::NameTaken) => return Err(ServiceError::NameTaken),
-            Err(error) => return Err(error.into()),
+        for name in names {
+            match connection.request_name_with_flags(*name, flags).await {
+                Ok(RequestNameReply::PrimaryOwner | RequestNameReply::AlreadyOwner) => {}
+                Ok(_) | Err(zbus::Error::NameTaken) => return Err(ServiceError::NameTaken),
+                Err(error) => return Err(error.into()),
+            }
         }
-        Ok(Self { connection, sessions, slots, stop, lost })
+        Ok(Self { connection, sessions, slots, stop, lost, names })
     }
 
     /// What it answers from.
@@ -72,10 +88,10 @@ impl Service {
         &self.sessions
     }
 
-    /// Returns when another authenticator has taken the name, or the bus is gone.
+    /// Returns when another authenticator has taken a name, or the bus is gone.
     pub async fn replaced(&mut self) {
         while let Some(signal) = self.lost.next().await {
-            if signal.args().is_ok_and(|args| args.name() == BUS_NAME) {
+            if signal.args().is_ok_and(|args| self.names.contains(&args.name().as_str())) {
                 return;
             }
         }
@@ -84,8 +100,10 @@ impl Service {
     /// Ends the service: gives up the name, answers every request under way, and finishes what must not be
     /// interrupted.
     pub async fn stop(self) {
-        if let Err(error) = self.connection.release_name(BUS_NAME).await {
-            tracing::debug!(%error, "the name was gone already");
+        for name in self.names {
+            if let Err(error) = self.connection.release_name(*name).await {
+                tracing::debug!(%error, name, "the name was gone already");
+            }
         }
         self.stop.send_replace(true);
         let _late = tokio::time::timeout(STOP_TIME, self.slots.all_free()).await;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use flatpass_token::RefName;
 
 use super::Session;
+use super::cache::UsedAt;
 use super::flow::{Interaction, Offered};
 use super::identity::Identity;
 use super::refusal::{Ended, Refusal};
-use crate::authority::address::RepoUrl;
 use crate::authority::error::{AuthorityError, shown};
 use crate::authority::ref_tokens::{DeniedRef, Reason, RefTokens, WantedRef};
+use crate::registry::address::RegistryUrl;
 use crate::webflow::Wanted;
 
 /// Flatpak's token type for "the repo refused what I had": `G_MAXINT32` in `flatpak-transaction.c`.
@@ -50,13 +51,25 @@ impl AskedRef {
         };
         Ok(Self { wanted, fresh })
     }
+
+    /// The ref.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.wanted.name
+    }
+
+    /// Whether an answer from memory is of no use.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
 }
 
 /// A whole request.
 #[derive(Debug, Clone)]
 pub struct Ask {
-    /// The repo, without user and password.
-    pub repo: RepoUrl,
+    /// The repo, and for an OCI repo the registry that Flatpak will send the tokens to.
+    pub used_at: UsedAt,
     /// Its refs.
     pub refs: Vec<AskedRef>,
     /// Whether a person may be shown a web page.
@@ -84,12 +97,12 @@ impl Session {
             if !ask.interactive || !self.is_attended() {
                 return Err(self.do_first(&denied).into());
             }
-            let key = |denied: &DeniedRef| (ask.repo.clone(), app_of(denied).to_owned());
+            let key = |denied: &DeniedRef| (ask.used_at.repo.clone(), app_of(denied).to_owned());
             if let Some(again) = denied.iter().find(|denied| offered.contains(&key(denied))) {
                 return Err(denial(again, &denied).into());
             }
             tracing::debug!(first = %first.name, count = denied.len(), "a web flow is needed");
-            let wanted = Wanted { repo: ask.repo.clone(), refs: to_offer(&denied) };
+            let wanted = Wanted { repo: ask.used_at.repo.clone(), refs: to_offer(&denied) };
             let names: BTreeSet<&String> = wanted.refs.iter().collect();
             let offering: Offered =
                 denied.iter().filter(|denied| names.contains(&denied.name)).map(key).collect();
@@ -118,9 +131,9 @@ impl Session {
                     continue;
                 }
                 if asked.fresh && fresh {
-                    cache.forget(&ask.repo, name);
+                    cache.forget(&ask.used_at, name);
                 }
-                match cache.get(&ask.repo, name, now) {
+                match cache.get(&ask.used_at, name, now) {
                     Some(token) => tokens.entry(token.to_owned()).or_default().push(name.to_owned()),
                     None => {
                         missing.insert(name, &asked.wanted);
@@ -133,7 +146,12 @@ impl Session {
         }
         let wanted: Vec<WantedRef> = missing.into_values().cloned().collect();
         let answer = self.ask_authority(ask, &wanted).await?;
-        self.cache().put(&ask.repo, &answer, now);
+        if let Some(registry) = &ask.used_at.registry
+            && answer.registry.as_ref() != Some(registry)
+        {
+            return Err(self.other_registry(registry, answer.registry.as_ref()).into());
+        }
+        self.cache().put(&ask.used_at, &answer, now);
         for granted in answer.granted {
             tokens.entry(granted.token.expose().to_owned()).or_default().extend(granted.refs);
         }
@@ -148,13 +166,22 @@ impl Session {
         let mut tried_again = false;
         loop {
             let now = self.environment.now();
-            match self.authority.ref_tokens(access.as_ref(), &ask.repo, wanted, now).await {
+            match self.authority.ref_tokens(access.as_ref(), &ask.used_at.repo, wanted, now).await {
                 Err(AuthorityError::InvalidAccessToken { .. }) if access.is_some() && !tried_again => {
                     tried_again = true;
                     access = self.access(ask.interactive, access.as_ref()).await?;
                 }
                 answer => return Ok(answer?),
             }
+        }
+    }
+
+    /// The index leads to another registry than the authority says: who made the index would get the tokens.
+    fn other_registry(&self, asked: &RegistryUrl, said: Option<&RegistryUrl>) -> Refusal {
+        let store = self.authority.url().host();
+        match said {
+            Some(said) => Refusal::OtherRegistry { asked: asked.host(), said: said.host(), store },
+            None => Refusal::NotOci { store },
         }
     }
 

@@ -7,6 +7,7 @@ use flatpass_token::UnixTime;
 use crate::authority::address::RepoUrl;
 use crate::authority::ref_tokens::RefTokens;
 use crate::authority::summary_tokens::SummaryToken;
+use crate::registry::address::RegistryUrl;
 use crate::secret::SecretText;
 use crate::session::summary::SummaryGrant;
 
@@ -23,10 +24,19 @@ const OPEN_SECONDS: i64 = 300;
 /// short-lived tokens a fifth is kept back.
 const MARGIN_SECONDS: i64 = 300;
 
+/// Where tokens are used. What the authority said about one registry is no answer for another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UsedAt {
+    /// The repo, without user and password.
+    pub repo: RepoUrl,
+    /// The registry that its images are in, if it is an OCI repo.
+    pub registry: Option<RegistryUrl>,
+}
+
 /// Tokens of one sign-in at one authority, by repo and ref.
 #[derive(Debug, Default)]
 pub struct TokenCache {
-    entries: HashMap<(RepoUrl, String), Entry>,
+    entries: HashMap<(UsedAt, String), Entry>,
     summaries: HashMap<RepoUrl, Summary>,
 }
 
@@ -52,13 +62,13 @@ impl std::fmt::Debug for Entry {
 impl TokenCache {
     /// The token for a ref (empty: it needs none), if one is known that is good for some time yet.
     #[must_use]
-    pub fn get(&self, repo: &RepoUrl, name: &str, now: UnixTime) -> Option<&str> {
-        let entry = self.entries.get(&(repo.clone(), name.to_owned()))?;
+    pub fn get(&self, used_at: &UsedAt, name: &str, now: UnixTime) -> Option<&str> {
+        let entry = self.entries.get(&(used_at.clone(), name.to_owned()))?;
         (now.0 < entry.until.0).then_some(entry.token.as_str())
     }
 
     /// Remembers an answer to a question that was asked at `asked`.
-    pub fn put(&mut self, repo: &RepoUrl, answer: &RefTokens, asked: UnixTime) {
+    pub fn put(&mut self, used_at: &UsedAt, answer: &RefTokens, asked: UnixTime) {
         self.entries.retain(|_, entry| asked.0 < entry.until.0);
         let new: usize =
             answer.open.len() + answer.granted.iter().map(|granted| granted.refs.len()).sum::<usize>();
@@ -70,18 +80,18 @@ impl TokenCache {
             let until = kept_until(asked, granted.expires_in).min(asked.plus_seconds(KEPT_SECONDS));
             for name in &granted.refs {
                 let token = granted.token.expose().to_owned();
-                self.entries.insert((repo.clone(), name.clone()), Entry { token, until });
+                self.entries.insert((used_at.clone(), name.clone()), Entry { token, until });
             }
         }
         for name in &answer.open {
             let until = UnixTime(asked.0.saturating_add(OPEN_SECONDS));
-            self.entries.insert((repo.clone(), name.clone()), Entry { token: String::new(), until });
+            self.entries.insert((used_at.clone(), name.clone()), Entry { token: String::new(), until });
         }
     }
 
     /// Forgets one ref.
-    pub fn forget(&mut self, repo: &RepoUrl, name: &str) {
-        self.entries.remove(&(repo.clone(), name.to_owned()));
+    pub fn forget(&mut self, used_at: &UsedAt, name: &str) {
+        self.entries.remove(&(used_at.clone(), name.to_owned()));
     }
 
     /// The summary token of a repo, if one is known that is good for some time yet.
@@ -134,8 +144,13 @@ mod tests {
 
     #[test]
     fn a_token_is_given_out_again_for_a_moment_and_never_when_it_is_about_to_expire() {
-        let repo = RepoUrl::parse("https://shop.example/repo/apps").expect("valid");
-        let other = RepoUrl::parse("https://shop.example/repo/other").expect("valid");
+        let at = |url: &str, registry: Option<&str>| UsedAt {
+            repo: RepoUrl::parse(url).expect("valid"),
+            registry: registry.map(|url| RegistryUrl::parse(url).expect("valid")),
+        };
+        let repo = at("https://shop.example/repo/apps", None);
+        let other = at("https://shop.example/repo/other", None);
+        let registry = at("https://shop.example/repo/apps", Some("https://registry.example/"));
         let mut cache = TokenCache::default();
         let answer = RefTokens {
             granted: vec![GrantedToken {
@@ -145,13 +160,14 @@ mod tests {
                 limited: false,
             }],
             open: vec!["app/b/x/s".to_owned()],
-            denied: Vec::new(),
+            ..RefTokens::default()
         };
         cache.put(&repo, &answer, UnixTime(1000));
         assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000)), Some("t"));
         assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000 + KEPT_SECONDS - 1)), Some("t"));
         assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000 + KEPT_SECONDS)), None);
         assert_eq!(cache.get(&other, "app/a/x/s", UnixTime(1000)), None, "a token is for one repo");
+        assert_eq!(cache.get(&registry, "app/a/x/s", UnixTime(1000)), None, "and is used at one registry");
         let mut of_older = RefTokens { granted: answer.granted.clone(), ..RefTokens::default() };
         of_older.granted[0].limited = true;
         of_older.granted[0].refs = vec!["app/c/x/s".to_owned()];

@@ -12,6 +12,7 @@ use super::identity::Robot;
 use crate::authority::http::HttpConfig;
 use crate::bridge::book::Book;
 use crate::credentials::Credentials;
+use crate::registry::files::AuthFile;
 
 /// Something that tells the time.
 pub trait Clock: Send + Sync + 'static {
@@ -59,6 +60,8 @@ pub struct Environment {
     pub robots: Vec<Robot>,
     /// Whether there is somebody who can be shown a web page.
     pub attended: bool,
+    /// Where other programs keep credentials for registries, in the order in which they are looked at.
+    pub auth_files: Vec<AuthFile>,
 }
 
 impl Environment {
@@ -75,6 +78,7 @@ impl Environment {
             credentials,
             robots: Vec::new(),
             attended: true,
+            auth_files: Vec::new(),
         }
     }
 

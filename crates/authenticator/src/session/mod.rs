@@ -30,6 +30,7 @@ use self::refusal::{Ended, Refusal};
 use crate::authority::Authority;
 use crate::authority::address::AuthorityUrl;
 use crate::authority::error::AuthorityError;
+use crate::registry::Registries;
 use crate::webflow::page::Page;
 use crate::webflow::{Returned, Wanted, WebFlow, WebFlowError};
 
@@ -40,6 +41,7 @@ const MAX_SESSIONS: usize = 64;
 #[derive(Debug)]
 pub struct Sessions {
     environment: Arc<Environment>,
+    registries: Registries,
     open: Mutex<HashMap<AuthorityUrl, Arc<Session>>>,
 }
 
@@ -47,7 +49,15 @@ impl Sessions {
     /// None yet.
     #[must_use]
     pub fn new(environment: Environment) -> Self {
-        Self { environment: Arc::new(environment), open: Mutex::new(HashMap::new()) }
+        let environment = Arc::new(environment);
+        let registries = Registries::new(Arc::clone(&environment));
+        Self { environment, registries, open: Mutex::new(HashMap::new()) }
+    }
+
+    /// The registries that were spoken to with no store in between.
+    #[must_use]
+    pub fn registries(&self) -> &Registries {
+        &self.registries
     }
 
     /// The surroundings.

@@ -6,6 +6,7 @@ use crate::authority::address::{AuthorityUrlError, RepoUrlError};
 use crate::authority::error::AuthorityError;
 use crate::bridge::book::BookError;
 use crate::credentials::CredentialError;
+use crate::registry::refusal::{RefusalKind, RegistryRefusal};
 use crate::webflow::WebFlowError;
 
 /// FLATPAK_ERROR_AUTHENTICATION_FAILED in Flatpak's `flatpak-error.h`.
@@ -49,6 +50,29 @@ pub enum Refusal {
         /// What is wrong.
         error: RepoUrlError,
     },
+    /// The remote's index names another registry than the authority does.
+    #[error(
+        "The remote's list of apps is for the registry {asked}, and {store} says that its apps are in {said}, so nothing is sent there. Run `flatpak update --appstream` to fetch the list anew; if that does not help, remove the remote and add it again."
+    )]
+    OtherRegistry {
+        /// The registry of the index.
+        asked: String,
+        /// The authority's.
+        said: String,
+        /// The authority's host.
+        store: String,
+    },
+    /// The authority does not know the repo as one whose images are in a registry.
+    #[error(
+        "{store} does not say that this repository's apps are in a container registry, so nothing is sent to one. Remove the remote, and add it again with the address that the store names."
+    )]
+    NotOci {
+        /// The authority's host.
+        store: String,
+    },
+    /// Something about a container registry.
+    #[error("{0}")]
+    Registry(#[from] RegistryRefusal),
     /// The bridge's list of remotes cannot be read.
     #[error("{0}")]
     Book(BookError),
@@ -154,6 +178,8 @@ impl Refusal {
             Self::BuyFirst { .. }
             | Self::Denied { .. }
             | Self::RobotMayNot { .. }
+            | Self::OtherRegistry { .. }
+            | Self::NotOci { .. }
             | Self::RepoUrl { .. }
             | Self::BridgeUnknown
             | Self::BridgeForeign { .. }
@@ -162,6 +188,11 @@ impl Refusal {
                 | AuthorityError::NotAMember { .. }
                 | AuthorityError::NotOffered { .. },
             ) => Some(NOT_AUTHORIZED),
+            Self::Registry(refusal) => match refusal.kind() {
+                RefusalKind::Unknown => Some(AUTHENTICATION_FAILED),
+                RefusalKind::Forbidden => Some(NOT_AUTHORIZED),
+                RefusalKind::Fault => None,
+            },
             _ => None,
         }
     }
@@ -182,6 +213,12 @@ impl From<CredentialError> for Ended {
 impl From<Refusal> for Ended {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+impl From<RegistryRefusal> for Ended {
+    fn from(refusal: RegistryRefusal) -> Self {
+        Self::Refused(refusal.into())
     }
 }
 

@@ -55,6 +55,45 @@ impl Ask {
     }
 }
 
+/// What is asked for images in a registry. [`OciAsk::of`] is what flatpak sends for an OCI remote with no options.
+#[derive(Clone)]
+pub(crate) struct OciAsk {
+    pub(crate) remote_uri: String,
+    pub(crate) registry: String,
+    /// Refs, each with its repository and the digest of its manifest.
+    pub(crate) images: Vec<(String, String, String)>,
+    pub(crate) options: Vec<(&'static str, String)>,
+    pub(crate) no_interaction: bool,
+    pub(crate) fresh: bool,
+}
+
+impl OciAsk {
+    pub(crate) fn of(remote_uri: &str, registry: &str) -> Self {
+        Self {
+            remote_uri: remote_uri.to_owned(),
+            registry: registry.to_owned(),
+            images: Vec::new(),
+            options: Vec::new(),
+            no_interaction: false,
+            fresh: false,
+        }
+    }
+
+    pub(crate) fn image(mut self, name: &str, repository: &str, digest: &str) -> Self {
+        self.images.push((name.to_owned(), repository.to_owned(), digest.to_owned()));
+        self
+    }
+
+    pub(crate) fn option(mut self, name: &'static str, value: &str) -> Self {
+        self.options.push((name, value.to_owned()));
+        self
+    }
+
+    pub(crate) fn quiet(self) -> Self {
+        Self { no_interaction: true, ..self }
+    }
+}
+
 /// What is asked for an index. `Default` with a `url` is what a client sends for a private remote.
 #[derive(Clone)]
 pub(crate) struct SummaryAsk {
@@ -88,6 +127,8 @@ pub(crate) struct Request {
 pub(crate) enum Signal {
     Webflow(String),
     WebflowDone,
+    /// What is asked for, and why it is asked again.
+    BasicAuth(String, Option<String>),
     Response(u32, HashMap<String, OwnedValue>),
 }
 
@@ -162,6 +203,37 @@ impl Client {
         Request { path, signals, in_webflow: false, connection: self.connection.clone() }
     }
 
+    pub(crate) async fn begin_oci(&self, ask: &OciAsk) -> Request {
+        let token = self.next.fetch_add(1, Ordering::SeqCst).to_string();
+        let (expected, signals) = self.listen(&token).await;
+        let token_type = if ask.fresh { i32::MAX } else { 1 };
+        let refs: Vec<(&str, &str, i32, HashMap<&str, Value<'_>>)> = ask
+            .images
+            .iter()
+            .map(|(name, repository, digest)| {
+                let summary =
+                    HashMap::from([("summary.xa.oci-repository", Value::from(repository.as_str()))]);
+                (name.as_str(), digest.as_str(), token_type, summary)
+            })
+            .collect();
+        let of_remote: HashMap<&str, Value<'_>> =
+            ask.options.iter().map(|(name, value)| (*name, Value::from(value.as_str()))).collect();
+        let mut options = HashMap::from([("xa.oci-registry-uri", Value::from(ask.registry.as_str()))]);
+        if ask.no_interaction {
+            options.insert("no-interaction", Value::from(true));
+        }
+        let body = (token.as_str(), of_remote, "shop", ask.remote_uri.as_str(), refs, options, "");
+        let reply = self.connection.call_method(Some(NAME), PATH, Some(INTERFACE), "RequestRefTokens", &body);
+        let path: OwnedObjectPath = reply.await.expect("a handle").body().deserialize().expect("a path");
+        assert_eq!(path.as_str(), expected, "the handle must be exact");
+        Request { path, signals, in_webflow: false, connection: self.connection.clone() }
+    }
+
+    /// A request for images whose person is never asked anything.
+    pub(crate) async fn ask_oci(&self, ask: &OciAsk) -> Response {
+        self.begin_oci(ask).await.response().await
+    }
+
     pub(crate) async fn begin_summary(&self, ask: &SummaryAsk) -> Request {
         let token = self.next.fetch_add(1, Ordering::SeqCst).to_string();
         let (expected, signals) = self.listen(&token).await;
@@ -219,6 +291,13 @@ impl Request {
                 let _: HashMap<String, OwnedValue> = body.deserialize().expect("a{sv}");
                 Signal::WebflowDone
             }
+            "BasicAuth" => {
+                let (realm, mut options): (String, HashMap<String, OwnedValue>) =
+                    body.deserialize().expect("sa{sv}");
+                let error =
+                    options.remove("previous-error").map(|text| String::try_from(text).expect("a string"));
+                Signal::BasicAuth(realm, error)
+            }
             "Response" => {
                 assert!(!self.in_webflow, "libflatpak would abort");
                 let (code, results) = body.deserialize().expect("ua{sv}");
@@ -233,6 +312,26 @@ impl Request {
             Signal::Webflow(url) => url,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The question for a password: the realm, and why it is asked again.
+    pub(crate) async fn question(&mut self) -> (String, Option<String>) {
+        match self.next().await {
+            Signal::BasicAuth(realm, error) => (realm, error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn reply(&self, user: &str, password: &str, remember: bool) -> zbus::Result<()> {
+        let mut options = HashMap::new();
+        if remember {
+            options.insert("remember", Value::from(true));
+        }
+        let body = (user, password, options);
+        self.connection
+            .call_method(Some(NAME), &self.path, Some(REQUEST_INTERFACE), "BasicAuthReply", &body)
+            .await?;
+        Ok(())
     }
 
     pub(crate) async fn done(&mut self) {

@@ -54,10 +54,16 @@ impl Home {
 
     /// The service, which has its name on the bus when this returns.
     pub(crate) async fn serve(&self, bus: &Bus) -> Process {
+        self.serve_with(bus, &[]).await
+    }
+
+    /// The service with more in its environment.
+    pub(crate) async fn serve_with(&self, bus: &Bus, environment: &[(&str, &str)]) -> Process {
         let log = std::fs::File::create(self.path("log")).expect("a file");
         let child = self
             .command(PROGRAM, bus)
             .args(["--verbose", "serve", "--replace"])
+            .envs(environment.iter().copied())
             .stdout(log.try_clone().expect("a file"))
             .stderr(log)
             .spawn()

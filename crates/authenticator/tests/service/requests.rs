@@ -329,7 +329,8 @@ async fn arguments_that_are_wrong_end_in_a_sentence() {
         (Ask { url: "not a url".to_owned(), ..good.clone() }, "not a web address"),
         (good.clone().refs(&["../../etc/passwd"], 2), "not the name of an app"),
         (good.clone().refs(&many, 2), "Too many apps"),
-        (good.clone().remote("oci+https://shop.example/"), "cannot be used with Flatpass"),
+        (good.clone().remote("oci+https://shop.example/"), "no token can be sent to"),
+        (good.clone().remote("file:///repo"), "cannot be used with Flatpass"),
     ] {
         let response = client.ask(&ask).await;
         assert_eq!(response.code, 2);

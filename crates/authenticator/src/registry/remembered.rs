@@ -1,0 +1,199 @@
+//! What registries know a person by, if the person has agreed that it is remembered.
+//!
+//! As sign-ins at stores: the secret is in the Secret Service when there is one, else in a file of mode 0600 in the
+//! state folder; a record there says which, and whose it is.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use flatpass_token::UnixTime;
+use serde::{Deserialize, Serialize};
+
+use super::address::RegistryUrl;
+use super::credential::Credential;
+use crate::credentials::lock::FileLock;
+use crate::credentials::record::{blocking, make_folder, write};
+use crate::credentials::secret_service::{Entry, KeyringError, SecretService};
+use crate::credentials::{CredentialError, Credentials, Preference};
+use crate::secret::SecretText;
+
+/// The largest record that is read, in bytes.
+const MAX_RECORD_BYTES: u64 = 64 * 1024;
+/// What the files' names begin with.
+const PREFIX: &str = "registry-";
+/// How long another process may hold the lock.
+const LOCK_TIME: Duration = Duration::from_secs(45);
+
+/// One registry's record. `Debug` does not show the secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The registry's address.
+    pub registry: String,
+    /// The user's name; none for a token that stands for user and password.
+    pub user: Option<String>,
+    /// Since when.
+    pub kept_at: UnixTime,
+    /// The secret, if it is not in the keyring.
+    pub secret: Option<SecretText>,
+}
+
+/// The records.
+#[derive(Debug, Clone)]
+pub struct Remembered {
+    folder: PathBuf,
+    preference: Preference,
+}
+
+impl Remembered {
+    /// Beside the sign-ins, and in the same way.
+    #[must_use]
+    pub fn new(credentials: &Credentials) -> Self {
+        Self { folder: credentials.folder().to_owned(), preference: credentials.preference() }
+    }
+
+    /// What is remembered for a registry. `interactive` allows the desktop to ask for the keyring's password.
+    ///
+    /// # Errors
+    /// [`CredentialError`], if there is a record but its secret cannot be had.
+    pub async fn load(
+        &self,
+        registry: &RegistryUrl,
+        interactive: bool,
+    ) -> Result<Option<Credential>, CredentialError> {
+        let path = self.path(registry);
+        let record =
+            blocking(move || read(&path).map_err(|error| CredentialError::files(&path, &error))).await?;
+        let Some(record) = record.filter(|record| record.registry == registry.to_string()) else {
+            return Ok(None);
+        };
+        let secret = match record.secret {
+            Some(secret) => Some(secret),
+            None => SecretService::new(interactive).load(&Entry::registry(registry)).await?,
+        };
+        // A keyring that was emptied by hand is the same as nothing remembered.
+        Ok(secret.and_then(|secret| match &record.user {
+            Some(user) => Credential::password(user, secret),
+            None => Credential::identity_token(secret),
+        }))
+    }
+
+    /// Remembers a credential in the place of the former one. Gives whether it is in the keyring.
+    ///
+    /// # Errors
+    /// [`CredentialError`]; what was remembered before is then as it was.
+    pub async fn store(
+        &self,
+        registry: &RegistryUrl,
+        credential: &Credential,
+        now: UnixTime,
+    ) -> Result<bool, CredentialError> {
+        let _lock = self.lock(registry).await?;
+        let (user, secret) = match credential {
+            Credential::Password { user, password } => (Some(user.clone()), password),
+            Credential::IdentityToken(token) => (None, token),
+        };
+        let in_keyring = match self.preference {
+            Preference::File => false,
+            preference => match SecretService::new(true).store(&Entry::registry(registry), secret).await {
+                Ok(()) => true,
+                Err(error) if preference == Preference::SecretService => return Err(error.into()),
+                Err(error) => {
+                    if !matches!(error, KeyringError::Absent) {
+                        tracing::warn!(%error, "the keyring cannot be used; the sign-in is kept in a file");
+                    }
+                    false
+                }
+            },
+        };
+        let secret = (!in_keyring).then(|| secret.clone());
+        let record = Record { registry: registry.to_string(), user, kept_at: now, secret };
+        let (folder, path) = (self.folder.clone(), self.path(registry));
+        blocking(move || {
+            let body = serde_json::to_vec(&record).map_err(io::Error::other);
+            body.and_then(|body| write(&folder, &path, &body))
+                .map_err(|error| CredentialError::files(&path, &error))
+        })
+        .await?;
+        Ok(in_keyring)
+    }
+
+    /// Forgets what is remembered for a registry. Gives whether there was something.
+    ///
+    /// # Errors
+    /// [`CredentialError::Files`]. A keyring that cannot be reached keeps a secret that nothing refers to.
+    pub async fn forget(&self, registry: &RegistryUrl) -> Result<bool, CredentialError> {
+        let _lock = self.lock(registry).await?;
+        let path = self.path(registry);
+        let record = blocking(move || {
+            let failed = |error: io::Error| CredentialError::files(&path, &error);
+            let record = read(&path).map_err(failed)?;
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+                _ => Ok(record),
+            }
+        })
+        .await?;
+        if record.as_ref().is_some_and(|record| record.secret.is_none())
+            && let Err(error) = SecretService::new(true).delete(&Entry::registry(registry)).await
+        {
+            tracing::warn!(%error, "the keyring still holds the former sign-in");
+        }
+        Ok(record.is_some())
+    }
+
+    /// All records, in the order of the registries' addresses.
+    ///
+    /// # Errors
+    /// [`CredentialError::Files`].
+    pub async fn list(&self) -> Result<Vec<Record>, CredentialError> {
+        let folder = self.folder.clone();
+        blocking(move || {
+            let mut records = Vec::new();
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(records),
+                Err(error) => return Err(CredentialError::files(&folder, &error)),
+            };
+            for entry in entries {
+                let path = entry.map_err(|error| CredentialError::files(&folder, &error))?.path();
+                let is_record = path.extension().is_some_and(|extension| extension == "json")
+                    && path
+                        .file_name()
+                        .is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()));
+                if is_record {
+                    records.extend(read(&path).map_err(|error| CredentialError::files(&path, &error))?);
+                }
+            }
+            records.sort_by(|one, other| one.registry.cmp(&other.registry));
+            Ok(records)
+        })
+        .await
+    }
+
+    async fn lock(&self, registry: &RegistryUrl) -> Result<FileLock, CredentialError> {
+        let folder = self.folder.clone();
+        blocking(move || make_folder(&folder)).await?;
+        FileLock::take(self.path(registry).with_extension("lock"), LOCK_TIME).await
+    }
+
+    fn path(&self, registry: &RegistryUrl) -> PathBuf {
+        let hash = digest(&SHA256, registry.to_string().as_bytes());
+        let name: String = hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        self.folder.join(format!("{PREFIX}{name}.json"))
+    }
+}
+
+/// A file that is not a record counts as none: the person signs in again.
+fn read(path: &Path) -> io::Result<Option<Record>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut body = Vec::new();
+    file.take(MAX_RECORD_BYTES).read_to_end(&mut body)?;
+    Ok(serde_json::from_slice(&body).ok())
+}

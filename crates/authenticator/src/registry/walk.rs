@@ -1,0 +1,426 @@
+//! The walk from a registry's challenge to a token: anonymous, with what is stored for the registry's host, or with
+//! what a person types.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+use flatpass_oci::client::{Asked, Login, Realm, RegistryError, TokenRequest};
+use flatpass_oci::{Digest, RepositoryName, Scope};
+use flatpass_token::Secret;
+use futures_util::StreamExt as _;
+
+use super::Registries;
+use super::address::RegistryUrl;
+use super::credential::Credential;
+use super::files::Candidate;
+use super::probe::Door;
+use super::prompt::Prompt;
+use super::realm::{may_be_asked, may_have_credentials};
+use super::refusal::RegistryRefusal;
+use crate::authority::error::shown;
+use crate::secret::SecretText;
+use crate::session::ask::Tokens;
+use crate::session::refusal::Ended;
+
+/// Repositories that are asked about at once.
+const AT_ONCE: usize = 8;
+/// The most repositories of one request.
+const MAX_REPOSITORIES: usize = 2000;
+/// The most passwords that a person is asked for in one request.
+const MAX_PROMPTS: usize = 5;
+
+/// An image that Flatpak wants a token for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedImage {
+    /// The ref as Flatpak writes it.
+    pub name: String,
+    /// The repository that it is in.
+    pub repository: RepositoryName,
+    /// Its manifest.
+    pub digest: Digest,
+    /// What we gave for it was refused: an answer from memory would be refused again.
+    pub fresh: bool,
+}
+
+/// The remote's own credentials (its option `auth`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OfRemote {
+    /// It has none.
+    None,
+    /// These, and they belong to this registry.
+    Here(Credential),
+    /// It has some, and they belong to another host.
+    For(String),
+    /// They cannot be read.
+    Unreadable,
+}
+
+/// A whole request.
+#[derive(Debug, Clone)]
+pub struct RegistryAsk {
+    /// The registry that Flatpak will send the tokens to.
+    pub registry: RegistryUrl,
+    /// Images in it.
+    pub images: Vec<AskedImage>,
+    /// The remote's own credentials.
+    pub of_remote: OfRemote,
+    /// Whether what a person types is to be remembered, in any case.
+    pub remember: bool,
+    /// Whether a person may be asked.
+    pub interactive: bool,
+}
+
+/// A repository that is closed to nobody and to all credentials that are stored for it.
+struct Closed<'a> {
+    image: &'a AskedImage,
+    realm: Realm,
+    service: Option<String>,
+    /// The last credentials that were tried, and what became of them.
+    tried: Option<Tried>,
+}
+
+/// What became of credentials.
+enum Tried {
+    /// They are not right.
+    Wrong {
+        /// Where they are from.
+        origin: String,
+        /// The token server's words.
+        words: String,
+    },
+    /// They are right, and open something else.
+    TooLittle {
+        /// Whose they are, as a sentence begins.
+        account: String,
+    },
+}
+
+/// How one repository answered.
+enum Found<'a> {
+    Token(String),
+    Closed(Closed<'a>),
+}
+
+/// One repository that is being opened.
+type Opening<'a> =
+    Pin<Box<dyn Future<Output = (&'a AskedImage, Result<Found<'a>, RegistryRefusal>)> + Send + 'a>>;
+
+impl Registries {
+    /// Gets a token for every image.
+    ///
+    /// # Errors
+    /// [`Ended`]: then there is no token for any of them.
+    pub async fn tokens(&self, ask: &RegistryAsk, client: &impl Prompt) -> Result<Tokens, Ended> {
+        let mut images: BTreeMap<&RepositoryName, Vec<&AskedImage>> = BTreeMap::new();
+        for image in &ask.images {
+            images.entry(&image.repository).or_default().push(image);
+        }
+        if images.len() > MAX_REPOSITORIES {
+            return Err(RegistryRefusal::TooMany { count: images.len() }.into());
+        }
+        let mut opening: Vec<Opening<'_>> = Vec::new();
+        for images in images.values() {
+            let Some(image) = images.first().copied() else { continue };
+            let fresh = images.iter().any(|image| image.fresh);
+            opening.push(Box::pin(async move { (image, self.open(ask, image, fresh).await) }));
+        }
+        let mut found: Vec<_> = futures_util::stream::iter(opening).buffer_unordered(AT_ONCE).collect().await;
+        found.sort_by(|(one, _), (other, _)| one.repository.cmp(&other.repository));
+        let mut tokens: BTreeMap<&RepositoryName, String> = BTreeMap::new();
+        let mut closed = Vec::new();
+        for (image, found) in found {
+            match found? {
+                Found::Token(token) => {
+                    tokens.insert(&image.repository, token);
+                }
+                Found::Closed(one) => closed.push(one),
+            }
+        }
+        if !closed.is_empty() {
+            for (repository, token) in self.open_by_hand(ask, closed, client).await? {
+                tokens.insert(repository, token);
+            }
+        }
+        let mut answer = Tokens::new();
+        for image in &ask.images {
+            let Some(token) = tokens.get(&image.repository) else { continue };
+            let refs = answer.entry(token.clone()).or_default();
+            if !refs.contains(&image.name) {
+                refs.push(image.name.clone());
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Opens one repository without asking anybody.
+    async fn open<'a>(
+        &self,
+        ask: &RegistryAsk,
+        image: &'a AskedImage,
+        fresh: bool,
+    ) -> Result<Found<'a>, RegistryRefusal> {
+        let registry = &ask.registry;
+        let now = self.environment.now();
+        {
+            let mut cache = self.cache();
+            if fresh {
+                cache.forget(registry, &image.repository);
+            }
+            if let Some(token) = cache.get(registry, &image.repository, now) {
+                return Ok(Found::Token(token.to_owned()));
+            }
+        }
+        let probe = &self.clients()?.probe;
+        let (realm, service) = match probe.look(registry, &image.repository, &image.digest, None).await? {
+            Door::Open => {
+                self.cache().put(registry, &image.repository, "", None, now);
+                return Ok(Found::Token(String::new()));
+            }
+            Door::Asks(Asked::Token { realm, service }) => (realm, service),
+            Door::Asks(Asked::Basic) => {
+                return Err(RegistryRefusal::BasicOnly { host: registry.host() });
+            }
+            other => return Err(no(registry, image, &other)),
+        };
+        may_be_asked(registry, &realm)?;
+        let mut closed = Closed { image, realm, service, tried: None };
+        if let Some(token) = self.try_login(registry, &mut closed, None).await? {
+            return Ok(Found::Token(token));
+        }
+        if !may_have_credentials(registry, &closed.realm) {
+            return Err(RegistryRefusal::RealmElsewhere {
+                host: registry.host(),
+                realm: closed.realm.host(),
+            });
+        }
+        if let OfRemote::Here(credential) = &ask.of_remote {
+            let origin = "the remote\u{2019}s option auth";
+            if let Some(token) = self.try_login(registry, &mut closed, Some((credential, origin))).await? {
+                return Ok(Found::Token(token));
+            }
+        }
+        for file in &self.environment.auth_files {
+            for candidate in file.candidates(registry, image.repository.as_str()) {
+                let (credential, origin) = match candidate {
+                    Candidate::Here(credential) => (Some(credential), file.path.display().to_string()),
+                    Candidate::Helper(helper) => (helper.get().await, helper.program().to_owned()),
+                };
+                let Some(credential) = credential else { continue };
+                let login = Some((&credential, origin.as_str()));
+                if let Some(token) = self.try_login(registry, &mut closed, login).await? {
+                    return Ok(Found::Token(token));
+                }
+            }
+        }
+        match self.remembered().load(registry, ask.interactive && self.environment.attended).await {
+            Ok(Some(credential)) => {
+                let login = Some((&credential, REMEMBERED));
+                if let Some(token) = self.try_login(registry, &mut closed, login).await? {
+                    return Ok(Found::Token(token));
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "what was remembered for a registry cannot be read"),
+        }
+        Ok(Found::Closed(closed))
+    }
+
+    /// Asks the token server as somebody (`None`: as nobody), and then the registry whether the token is enough: token
+    /// servers give tokens that open nothing, too.
+    async fn try_login(
+        &self,
+        registry: &RegistryUrl,
+        closed: &mut Closed<'_>,
+        login: Option<(&Credential, &str)>,
+    ) -> Result<Option<String>, RegistryRefusal> {
+        let clients = self.clients()?;
+        let image = closed.image;
+        let (account, secret) = match login {
+            None => (None, None),
+            Some((Credential::Password { user, password }, _)) => {
+                (Some(user.as_str()), Some(secret(password)))
+            }
+            Some((Credential::IdentityToken(token), _)) => (None, Some(secret(token))),
+        };
+        let asked = TokenRequest {
+            realm: &closed.realm,
+            service: closed.service.as_deref(),
+            scopes: &[Scope::pull(image.repository.clone())],
+            login: match (account, &secret) {
+                (_, None) => Login::Anonymous,
+                (Some(user), Some(password)) => Login::Basic { user, password },
+                (None, Some(token)) => Login::Refresh(token),
+            },
+            offline: false,
+            may_have: &|realm| may_have_credentials(registry, realm),
+        };
+        let now = self.environment.now();
+        let answer = match clients.exchange.ask(&asked).await {
+            Ok(answer) => answer,
+            Err(RegistryError::Refused { words, .. }) => {
+                if let Some((_, origin)) = login {
+                    closed.tried = Some(Tried::Wrong { origin: origin.to_owned(), words });
+                }
+                return Ok(None);
+            }
+            // A token server that does not know this way of asking.
+            Err(RegistryError::NotFound { .. } | RegistryError::Status { status: 405, .. })
+                if matches!(login, Some((Credential::IdentityToken(_), _))) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if let (Some((Credential::IdentityToken(_), REMEMBERED)), Some(next)) = (login, &answer.refresh) {
+            self.remember_next(registry, next).await;
+        }
+        let token = SecretText::new(answer.secret.expose().to_owned());
+        if !token.is_bearer_token() {
+            return Err(RegistryError::NoToken { host: closed.realm.host() }.into());
+        }
+        match clients.probe.look(registry, &image.repository, &image.digest, Some(&token)).await? {
+            Door::Open => {
+                let life = Some(answer.expires_in);
+                self.cache().put(registry, &image.repository, token.expose(), life, now);
+                Ok(Some(token.expose().to_owned()))
+            }
+            Door::Asks(_) | Door::Refuses { .. } => {
+                if login.is_some() {
+                    let account = match account {
+                        Some(user) => format!("The account {}", shown(user)),
+                        None => "Your account".to_owned(),
+                    };
+                    closed.tried = Some(Tried::TooLittle { account });
+                }
+                Ok(None)
+            }
+            other @ Door::Absent => Err(no(registry, image, &other)),
+        }
+    }
+
+    /// A token server that gives a new refresh token with each use wants that one the next time.
+    async fn remember_next(&self, registry: &RegistryUrl, next: &Secret) {
+        let next = SecretText::new(next.expose().to_owned());
+        if let Some(next) = Credential::identity_token(next)
+            && let Err(error) = self.remembered().store(registry, &next, self.environment.now()).await
+        {
+            tracing::warn!(%error, "the next refresh token of a registry is not remembered");
+        }
+    }
+
+    /// Asks the person for the first repository that is closed, until the answer opens it; the others must open to the
+    /// same.
+    async fn open_by_hand<'a>(
+        &self,
+        ask: &RegistryAsk,
+        mut closed: Vec<Closed<'a>>,
+        client: &impl Prompt,
+    ) -> Result<Vec<(&'a RepositoryName, String)>, Ended> {
+        let registry = &ask.registry;
+        let Some(first) = closed.first_mut() else { return Ok(Vec::new()) };
+        if !ask.interactive || !self.environment.attended {
+            return Err(quiet_refusal(ask, first).into());
+        }
+        let realm = realm_text(registry, &first.realm);
+        for _ in 0..MAX_PROMPTS {
+            let previous = first.tried.as_ref().map(|tried| previous_error(first, tried));
+            let Some(typed) = client.password(&realm, previous.as_deref()).await else {
+                return Err(Ended::Cancelled);
+            };
+            let Some(credential) = Credential::password(&typed.user, typed.password) else {
+                let words = "it has characters that cannot be sent".to_owned();
+                first.tried = Some(Tried::Wrong { origin: TYPED.to_owned(), words });
+                continue;
+            };
+            let Some(token) = self.try_login(registry, first, Some((&credential, TYPED))).await? else {
+                continue;
+            };
+            let mut opened = vec![(&first.image.repository, token)];
+            for other in &mut closed[1..] {
+                let Some(token) = self.try_login(registry, other, Some((&credential, TYPED))).await? else {
+                    return Err(quiet_refusal(ask, other).into());
+                };
+                opened.push((&other.image.repository, token));
+            }
+            if (typed.remember || ask.remember)
+                && let Err(error) =
+                    self.remembered().store(registry, &credential, self.environment.now()).await
+            {
+                tracing::warn!(%error, "the sign-in at a registry is not remembered");
+            }
+            return Ok(opened);
+        }
+        Err(RegistryRefusal::TooManyTries { host: registry.host() }.into())
+    }
+}
+
+/// Where credentials are from that were just typed.
+const TYPED: &str = "what you typed";
+/// Where they are from if they were typed once.
+const REMEMBERED: &str = "your sign-in at the registry";
+
+pub(super) fn secret(text: &SecretText) -> Secret {
+    Secret::from(text.expose().to_owned())
+}
+
+/// What is shown to the person who is asked.
+fn realm_text(registry: &RegistryUrl, realm: &Realm) -> String {
+    let host = registry.host();
+    let signs_in =
+        if realm.host() == host { String::new() } else { format!(", which signs in at {}", realm.host()) };
+    format!(
+        "{host}{signs_in}; to be asked only once: flatpass-authenticator registry login {}",
+        registry.key()
+    )
+}
+
+/// Why the person is asked again.
+fn previous_error(closed: &Closed<'_>, tried: &Tried) -> String {
+    match tried {
+        Tried::Wrong { origin, words } if origin == TYPED => {
+            format!("{} does not accept that: {}", closed.realm.host(), shown(words))
+        }
+        Tried::Wrong { origin, words } => {
+            format!("{} does not accept {}: {}", closed.realm.host(), shown(origin), shown(words))
+        }
+        Tried::TooLittle { account } => format!("{account} may not download {}.", closed.image.name),
+    }
+}
+
+/// The refusal for a repository that is closed, when nobody may be asked.
+fn quiet_refusal(ask: &RegistryAsk, closed: &Closed<'_>) -> RegistryRefusal {
+    let host = ask.registry.key().to_owned();
+    let name = closed.image.name.clone();
+    let said = match (&closed.tried, &ask.of_remote) {
+        (Some(Tried::TooLittle { account }), _) => {
+            return RegistryRefusal::MayNot { account: account.clone(), host, name };
+        }
+        (Some(Tried::Wrong { origin, words }), _) => {
+            let (realm, origin, words) = (closed.realm.host(), shown(origin), shown(words));
+            format!("{realm} does not accept {origin}: {}", words.trim_end_matches('.')) + "."
+        }
+        (None, OfRemote::For(other)) => format!(
+            "The registry {host} wants to know who downloads {name}. The remote\u{2019}s option auth is for {other}, where its list of \
+             apps is, and is not sent to another host; if it is meant for {host}, set the remote\u{2019}s option auth-registry to that."
+        ),
+        (None, OfRemote::Unreadable) => {
+            format!(
+                "The registry {host} wants to know who downloads {name}, and the remote\u{2019}s option auth cannot be read."
+            )
+        }
+        (None, _) => format!("The registry {host} wants to know who downloads {name}."),
+    };
+    RegistryRefusal::SignInFirst { host, said }
+}
+
+/// A door that no credentials open.
+fn no(registry: &RegistryUrl, image: &AskedImage, door: &Door) -> RegistryRefusal {
+    let (host, name) = (registry.host(), image.name.clone());
+    match door {
+        Door::Refuses { status } => {
+            RegistryRefusal::Refused { host, name, words: format!("it answers with HTTP status {status}.") }
+        }
+        _ => RegistryRefusal::Absent { host, name },
+    }
+}
