@@ -550,6 +550,18 @@ mod tests {
     }
 
     #[test]
+    fn signing_up_tells_who_has_an_account_unless_there_is_mail_or_the_page_is_closed() {
+        const URL: &str = "url = \"https://shop.example\"\n";
+        let mail = "[mail]\nsmtp = \"smtp://127.0.0.1\"\nfrom = \"shop@example.org\"\n";
+        let closed = "[accounts]\nsign_up = \"closed\"\n";
+        let tells = |lines: &str| parse(&format!("{URL}{lines}")).unwrap().sign_up_tells();
+        assert!(tells("") && tells("[accounts]\nsign_up = \"open\"\n"));
+        assert!(!tells(mail) && !tells(closed));
+        let told = parse(&format!("{URL}[accounts]\nsign_up = \"no\"\n")).unwrap_err();
+        assert!(told.contains("unknown variant `no`"), "{told}");
+    }
+
+    #[test]
     fn the_environment_wins_over_the_file_and_is_named_when_it_is_wrong() {
         let over = Overrides { url: Some("https://other.example/".into()), ..Overrides::default() };
         assert_eq!(

@@ -6,7 +6,7 @@ use std::fmt;
 use flatpass_gate::IndexSigner;
 use flatpass_token::UnixTime;
 use pgp::composed::{
-    Deserializable, DetachedSignature, SignedPublicKey, SignedSecretKey, SignedSecretSubKey,
+    Deserializable, DetachedSignature, SignedKeyDetails, SignedPublicKey, SignedSecretKey, SignedSecretSubKey,
 };
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureConfig, SignatureType, Subpacket, SubpacketData};
@@ -115,6 +115,15 @@ impl OpenPgpKey {
         keys.any(|key| key.is_ok_and(|key| key.primary_key.fingerprint() == own))
     }
 
+    /// When it ends, by what its file says: clients refuse all its signatures afterwards. `None` when it does not.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<UnixTime> {
+        let primary = end(self.key.primary_key.created_at(), of_itself(&self.key.details));
+        let subkey = self.subkey.and_then(|at| self.key.secret_subkeys.get(at));
+        let subkey = subkey.and_then(|subkey| end(subkey.key.created_at(), subkey.signatures.iter()));
+        primary.into_iter().chain(subkey).min()
+    }
+
     fn signing_subkey(&self) -> Option<&pgp::packet::SecretSubkey> {
         self.key.secret_subkeys.get(self.subkey?).map(|subkey| &subkey.key)
     }
@@ -146,6 +155,26 @@ fn sign(key: &impl pgp::types::SigningKey, message: &[u8], at: Timestamp) -> pgp
     ];
     config.unhashed_subpackets = vec![Subpacket::regular(SubpacketData::IssuerKeyId(key.legacy_key_id()))?];
     config.sign(key, &Password::empty(), message)
+}
+
+/// When the last of these public keys, binary, ends by itself. `None` when one of them does not, or they cannot be read.
+#[must_use]
+pub fn public_keys_end_at(keys: &[u8]) -> Option<UnixTime> {
+    let keys: Vec<_> = SignedPublicKey::from_bytes_many(keys).ok()?.collect::<Result<_, _>>().ok()?;
+    let ends = keys.iter().map(|key| end(key.primary_key.created_at(), of_itself(&key.details)));
+    ends.collect::<Option<Vec<_>>>()?.into_iter().max()
+}
+
+/// The signatures by which a primary key says something about itself.
+fn of_itself(details: &SignedKeyDetails) -> impl Iterator<Item = &Signature> {
+    details.direct_signatures.iter().chain(details.users.iter().flat_map(|user| &user.signatures))
+}
+
+/// What the newest of the signatures that speak of it says; zero means never (RFC 9580, 5.2.3.13).
+fn end<'a>(made: Timestamp, signatures: impl Iterator<Item = &'a Signature>) -> Option<UnixTime> {
+    let newest = signatures.max_by_key(|signature| signature.created().map(Timestamp::as_secs))?;
+    let life = newest.key_expiration_time()?.as_secs();
+    (life != 0).then(|| UnixTime(i64::from(made.as_secs()) + i64::from(life)))
 }
 
 fn hex(bytes: &[u8]) -> String {

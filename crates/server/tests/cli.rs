@@ -393,6 +393,26 @@ fn the_key_that_signs_indexes_is_in_the_files_for_clients_unless_another_is_give
         findings.as_array().unwrap().iter().any(|one| one["code"] == code)
     };
     assert!(!finds("one-index"));
+    // Clients refuse what a key signs that has ended, so both halves are looked at.
+    let ends = ["signing-key-expired", "published-key-expired", "signing-key-ends", "published-key-ends"];
+    assert_eq!(ends.map(&finds), [false; 4], "it never ends");
+    for (name, time, life, found) in [
+        ("old", "--faked-system-time 1600000000!", "1y", [true, true, false, false]),
+        ("late", "", "seconds=864000", [false, false, true, true]),
+        ("young", "", "1y", [false; 4]),
+    ] {
+        repository.shell(
+            &shop,
+            &format!(
+                "gpg --batch {time} --passphrase '' --quick-gen-key {name}@example.org ed25519 sign {life} &&
+                 gpg --batch --export-secret-keys {name}@example.org > '{secret}'"
+            ),
+        );
+        shop.run(&["repo", "set", "internal", "--signing-key", &secret]).ok();
+        repository.shell(&shop, &format!("gpg --export {name}@example.org > '{public}'"));
+        shop.run(&["repo", "set", "internal", "--gpg-key", &public]).ok();
+        assert_eq!(ends.map(&finds), found, "{name}");
+    }
     shop.run(&["repo", "set", "internal", "--one-index"]).ok();
     assert!(finds("one-index"));
 }

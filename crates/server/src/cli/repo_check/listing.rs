@@ -43,6 +43,7 @@ impl Look<'_> {
                 return;
             }
         };
+        self.at_end_of_signing_key(&key);
         let summary = fs::read(self.root.join("summary")).unwrap_or_default();
         let published = self.repo.gpg_key.as_ref().map(|key| STANDARD.decode(key).unwrap_or_default());
         let told = published.as_ref().is_none_or(|keys| key.is_among(keys));

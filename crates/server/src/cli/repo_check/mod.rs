@@ -1,5 +1,6 @@
 //! `flatpass repo check`: reads a repository as clients will see it, and says what would go wrong and what mends it.
 
+mod key_ends;
 mod listing;
 mod signatures;
 mod summary;
@@ -11,7 +12,7 @@ use std::path::Path;
 use flatpass_ostree::Checksum;
 use flatpass_ostree::repo::{Mode, Repo as OstreeRepo, RepoError};
 use flatpass_store::{Repo, RepoListing, RepoPolicy};
-use flatpass_token::RefName;
+use flatpass_token::{RefName, UnixTime};
 use serde_json::{Value, json};
 
 use super::Shop;
@@ -63,6 +64,7 @@ struct Look<'a> {
     path: String,
     /// How the index is made for each person, if it is.
     listing: Option<RepoListing>,
+    now: UnixTime,
     findings: Vec<Finding>,
 }
 
@@ -77,7 +79,8 @@ pub(super) async fn run(shop: &Shop, repo: &Repo) -> Result<Answer, Failure> {
         Err(error) => vec![unreadable(&path, &error)],
         Ok(ostree) => {
             let url = shop.config.url.as_str();
-            let mut look = Look { repo, root, ostree, priced, url, path, listing, findings: Vec::new() };
+            let mut look =
+                Look { repo, root, ostree, priced, url, path, listing, now: shop.now, findings: Vec::new() };
             if let Err(error) = look.at_everything() {
                 look.findings.push(unreadable(&look.path, &error));
             }
@@ -172,6 +175,7 @@ impl Look<'_> {
         self.at_token_types(&refs);
         self.at_summary(&refs)?;
         self.at_commit_signatures(&refs);
+        self.at_published_keys();
         self.at_listing();
         Ok(())
     }
