@@ -21,6 +21,7 @@ use crate::catalogues::Catalogues;
 use crate::config::Config;
 use crate::payment::{self, PaymentProvider};
 use crate::problem::ApiError;
+use crate::registries::Registries;
 use crate::snapshot::{Snapshot, SnapshotError};
 use crate::tries::Tries;
 use crate::web::page::PageError;
@@ -41,6 +42,8 @@ pub struct App {
     pub(crate) uses: Arc<Uses>,
     /// The images of container registries and layouts.
     pub(crate) catalogues: Catalogues,
+    /// Who looks at the registries.
+    pub(crate) registries: Registries,
     pub(crate) payment: Box<dyn PaymentProvider>,
     pub(crate) clock: Clock,
     pub(crate) tries: Tries,
@@ -70,6 +73,7 @@ impl App {
         }));
         let uses = Arc::new(Uses::new(config.limits.trusted_proxies.clone()));
         let catalogues = Catalogues::default();
+        let registries = Registries::remember(&config, &store, &catalogues).await?;
         let snapshot = Snapshot::make(&config, &store, &files, &uses, &catalogues, None, now).await?;
         let unmounted = Unmounted {
             prefix: "/repo".to_owned(),
@@ -87,6 +91,7 @@ impl App {
             stuck_since: AtomicI64::new(0),
             uses,
             catalogues,
+            registries,
             wake: Notify::new(),
             taken_up: watch::Sender::new(0),
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -177,6 +182,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), take_up_changes))
         .route("/oauth/registry-token", oauth::registry_token::route())
         .route("/api/v1/ref-tokens", post(api::ref_tokens::submit))
+        .route("/api/v1/registry-events/{repo}", post(api::registry_events::submit))
         .route("/api/v1/summary-tokens", post(api::summary_tokens::submit))
         .route("/api/v1/access-tokens", get(api::access_tokens::list).post(api::access_tokens::create))
         .route("/api/v1/access-tokens/rotate", post(api::access_tokens::rotate))

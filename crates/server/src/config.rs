@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use flatpass_token::Secret;
+use reqwest::Certificate;
 use serde::Deserialize;
 use url::{Host, Url};
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub gate: GateSettings,
     /// What one client, and all clients together, may take.
     pub limits: Limits,
+    /// How container registries are followed.
+    pub registries: Registries,
     /// Who takes the money.
     pub payment: Payment,
     /// Who may have an account.
@@ -145,6 +148,46 @@ impl Default for Limits {
     }
 }
 
+/// `[registries]`.
+#[derive(Clone, Debug)]
+pub struct Registries {
+    /// How often each is looked at, in seconds, 1 to 86400.
+    pub look_seconds: u64,
+    /// Certificate authorities that are trusted beside the system's.
+    pub roots: Vec<Certificate>,
+}
+
+/// `[registries]` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RegistriesSection {
+    look_seconds: u64,
+    certificates: Option<PathBuf>,
+}
+
+impl Default for RegistriesSection {
+    fn default() -> Self {
+        Self { look_seconds: 300, certificates: None }
+    }
+}
+
+impl RegistriesSection {
+    fn check(self, folder: &Path) -> Result<Registries, ConfigError> {
+        within("registries.look_seconds", self.look_seconds, 1, 86_400)?;
+        let read = |path: PathBuf| {
+            let wrong = |what: String| {
+                let next = "name a PEM file with the certificates of the registries' authorities";
+                value("registries.certificates", format!("{}: {what}", path.display()), next)
+            };
+            let pem = std::fs::read(&path).map_err(|error| wrong(error.to_string()))?;
+            let roots = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
+            if roots.is_empty() { Err(wrong("there is no certificate in it".to_owned())) } else { Ok(roots) }
+        };
+        let roots = self.certificates.map(|path| read(folder.join(path))).transpose()?.unwrap_or_default();
+        Ok(Registries { look_seconds: self.look_seconds, roots })
+    }
+}
+
 /// `[payment]`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
@@ -201,6 +244,8 @@ struct File {
     gate: GateSettings,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    registries: RegistriesSection,
     #[serde(default)]
     payment: Payment,
     #[serde(default)]
@@ -371,6 +416,7 @@ impl Config {
             tokens: file.tokens,
             gate: file.gate,
             limits: file.limits,
+            registries: file.registries.check(folder)?,
             payment: file.payment,
             accounts: file.accounts,
             mail: file.mail.map(|mail| mail.check(folder)).transpose()?,
@@ -496,18 +542,19 @@ impl fmt::Display for Redacted<'_> {
     }
 }
 
-fn check_numbers(tokens: &Tokens, gate: &GateSettings, limits: &Limits) -> Result<(), ConfigError> {
-    fn within<T: PartialOrd + Copy + fmt::Display>(
-        key: &str,
-        got: T,
-        least: T,
-        most: T,
-    ) -> Result<(), ConfigError> {
-        if got < least || got > most {
-            return Err(value(key, format!("{got} is out of range"), format!("write {least} to {most}")));
-        }
-        Ok(())
+fn within<T: PartialOrd + Copy + fmt::Display>(
+    key: &str,
+    got: T,
+    least: T,
+    most: T,
+) -> Result<(), ConfigError> {
+    if got < least || got > most {
+        return Err(value(key, format!("{got} is out of range"), format!("write {least} to {most}")));
     }
+    Ok(())
+}
+
+fn check_numbers(tokens: &Tokens, gate: &GateSettings, limits: &Limits) -> Result<(), ConfigError> {
     within("tokens.ref_token_seconds", tokens.ref_token_seconds, 1, LONGEST_REF_TOKEN_SECONDS)?;
     within("tokens.access_token_seconds", tokens.access_token_seconds, 60, 86_400)?;
     within("tokens.registry_token_seconds", tokens.registry_token_seconds, 60, 86_400)?;

@@ -14,6 +14,7 @@ mod pages;
 mod payment;
 mod problem;
 mod pulls;
+mod registries;
 mod registry_token;
 mod revocations;
 mod serve;

@@ -279,6 +279,7 @@ async fn try_reload(app: &Arc<App>, seen: Option<u64>) -> Result<u64, SnapshotEr
     app.catalogues.keep(|repo| snapshot.repos.contains_key(repo));
     app.gates.replace(snapshot.gates.clone());
     app.snapshot.store(Arc::new(snapshot));
+    app.registries.follow(app);
     Ok(counter)
 }
 
