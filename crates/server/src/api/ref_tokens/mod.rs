@@ -5,6 +5,7 @@
 mod commits;
 mod denied;
 mod issue;
+mod registry;
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use flatpass_ostree::Checksum;
-use flatpass_store::{RepoPolicy, shortened};
+use flatpass_store::{RepoPolicy, RepoSource, shortened};
 use flatpass_token::{RefKind, RefName, UnixTime, Verb};
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +61,9 @@ impl Wanted {
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     repo: &'a str,
+    /// Where the images are, and so the only place that the tokens may be sent to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registry: Option<&'a str>,
     tokens: Vec<Issued<'a>>,
     open: Vec<&'a str>,
     denied: Vec<Denied<'a>>,
@@ -108,7 +112,18 @@ pub(crate) async fn submit(
     let questions = wishes.iter().filter_map(|wish| wish.question(view, &visitor, app.now())).collect();
     let commits = commits::look_up(view, questions).await;
     let sorted = sort(&app, view, &visitor, &commits, wishes);
-    let mut tokens = Vec::new();
+    let asker = registry::Asker {
+        app: &app,
+        snapshot: &snapshot,
+        view,
+        visitor: &visitor,
+        account: access.as_ref().map(|access| &access.account_id),
+        commits: request.refs.iter().filter_map(|one| Some((one.r#ref.as_str(), one.commit()?))).collect(),
+    };
+    let (mut tokens, sorted) = match view.repo.source.registry() {
+        Some(registry) => asker.answer(registry, sorted)?,
+        None => (Vec::new(), sorted),
+    };
     if let Some(access) = &access {
         for part in parts(&app, sorted.granted) {
             let token = sign(&app, &snapshot, view, access, grants(&part.granted), part.seconds)?;
@@ -116,7 +131,14 @@ pub(crate) async fn submit(
             tokens.push(Issued { token, expires_in: part.seconds, refs, limited: part.is_limited });
         }
     }
-    let body = Answer { repo: &view.repo.name, tokens, open: sorted.open, denied: sorted.denied };
+    let registry = match &view.repo.source {
+        RepoSource::Ostree(_) => None,
+        RepoSource::OciLayout(_) => Some(app.config.url.as_str()),
+        RepoSource::Registry(registry) => Some(registry.url.as_str()),
+    };
+    // Where there is no repo there is no registry either.
+    let registry = registry.filter(|_| visitor.sees);
+    let body = Answer { repo: &view.repo.name, registry, tokens, open: sorted.open, denied: sorted.denied };
     let body = serde_json::to_value(body).map_err(|_| ApiError::Internal)?;
     Ok(answer(StatusCode::OK, &body))
 }
@@ -258,12 +280,22 @@ fn sort<'a>(
 
 /// Why a visitor gets no token for a ref of the app `owner`, and what to do about it, in a sentence.
 pub(crate) fn why_not(app: &App, view: &RepoView, visitor: &Visitor, owner: &str, name: &RefName) -> String {
-    let asked = name.to_string();
-    let denied = match visitor.right(owner, name.branch()) {
-        Right::Has(has) => too_new(app, view, visitor, owner, has.entitlement, &asked),
-        _ => refuse(app, view, visitor, owner, name.branch(), &asked),
-    };
-    denied.message
+    denial(app, view, visitor, owner, name.branch(), "").message
+}
+
+/// The denial of `asked` because of what the visitor lacks of the app `owner`.
+fn denial<'a>(
+    app: &App,
+    view: &RepoView,
+    visitor: &Visitor,
+    owner: &str,
+    branch: &str,
+    asked: &'a str,
+) -> Denied<'a> {
+    match visitor.right(owner, branch) {
+        Right::Has(has) => too_new(app, view, visitor, owner, has.entitlement, asked),
+        _ => refuse(app, view, visitor, owner, branch, asked),
+    }
 }
 
 /// Whether every account that may see a ref of that token type may have it.

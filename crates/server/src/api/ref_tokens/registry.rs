@@ -1,0 +1,173 @@
+//! Refs that are images in a container registry: what is granted becomes a token that the registry takes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use flatpass_oci::{Access, Action, Actions, Image, RepositoryName, Scope, Target};
+use flatpass_ostree::Checksum;
+use flatpass_store::{AccountId, Registry, RegistryAccess};
+
+use super::denied::{Denied, Reason};
+use super::{Issued, Sorted, denial};
+use crate::app::{App, Rng};
+use crate::problem::ApiError;
+use crate::pulls::{Pull, may_know, pull};
+use crate::registry_token::RegistryTokenFor;
+use crate::snapshot::{RepoView, Snapshot};
+use crate::visitor::Visitor;
+
+/// The rights of one token may take so many bytes of JSON: with the rest of the claims, in base64, that stays below
+/// [`crate::registry_token::MAX_REGISTRY_TOKEN_BYTES`].
+const ACCESS_BYTES: usize = 4800;
+/// What a right takes beside the name of its repository.
+const RIGHT_BYTES: usize = 60;
+
+/// Who asks a repo in a registry, and for which commits.
+pub(super) struct Asker<'a> {
+    pub(super) app: &'a App,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) view: &'a RepoView,
+    pub(super) visitor: &'a Visitor,
+    pub(super) account: Option<&'a AccountId>,
+    /// The commits that were named, by ref.
+    pub(super) commits: HashMap<&'a str, Checksum>,
+}
+
+/// How long the token for a repository may last, or whose image forbids one.
+type Judged<'a> = Result<i64, Option<&'a Image>>;
+
+impl<'a> Asker<'a> {
+    /// What the API answers. In a registry that takes our tokens everything needs one, what is free too.
+    pub(super) fn answer(
+        &self,
+        registry: &Registry,
+        sorted: Sorted<'a>,
+    ) -> Result<(Vec<Issued<'a>>, Sorted<'a>), ApiError> {
+        let granted: Vec<_> =
+            sorted.granted.iter().map(|granted| granted.asked).chain(sorted.open.iter().copied()).collect();
+        let mut rest = Sorted { denied: sorted.denied, ..Sorted::default() };
+        match registry.access {
+            RegistryAccess::None => rest.open = granted,
+            RegistryAccess::Broker => rest.denied.extend(granted.into_iter().map(not_yet)),
+            RegistryAccess::Realm => return self.tokens(registry, granted, rest),
+        }
+        Ok((Vec::new(), rest))
+    }
+
+    /// A token opens the whole repository of an image: who may not have all that is in it gets none.
+    fn tokens(
+        &self,
+        registry: &Registry,
+        granted: Vec<&'a str>,
+        mut rest: Sorted<'a>,
+    ) -> Result<(Vec<Issued<'a>>, Sorted<'a>), ApiError> {
+        let images = self.images(&granted);
+        let mut judged: HashMap<&RepositoryName, Judged<'a>> = HashMap::new();
+        let mut alike: BTreeMap<i64, Vec<(&'a str, &RepositoryName)>> = BTreeMap::new();
+        for asked in granted {
+            let Some(image) = images.get(asked).copied() else {
+                rest.denied.push(super::no_ref(asked));
+                continue;
+            };
+            let repository = &image.repository;
+            match *judged.entry(repository).or_insert_with(|| self.judge(repository)) {
+                Ok(seconds) => alike.entry(seconds).or_default().push((asked, repository)),
+                Err(other) => {
+                    let other =
+                        other.filter(|other| may_know(self.view, self.visitor, other)).unwrap_or(image);
+                    let (owner, branch) = (self.view.owner(other.name()), other.name().branch());
+                    rest.denied.push(denial(self.app, self.view, self.visitor, owner, branch, asked));
+                }
+            }
+        }
+        let mut issued = Vec::new();
+        for (seconds, all) in alike.into_iter().rev() {
+            for part in parts(&all) {
+                let token = self.sign(registry, part, seconds)?;
+                let refs = part.iter().map(|(asked, _)| *asked).collect();
+                issued.push(Issued { token, expires_in: seconds, refs, limited: false });
+            }
+        }
+        Ok((issued, rest))
+    }
+
+    fn judge(&self, repository: &RepositoryName) -> Judged<'a> {
+        match pull(self.app, self.view, self.visitor, repository) {
+            Pull::May(ends) => {
+                let left = ends.map_or(i64::MAX, |ends| self.app.now().seconds_until(ends));
+                // Flatpak asks once, before it downloads everything.
+                Ok(left.clamp(1, self.app.config.tokens.ref_token_seconds))
+            }
+            Pull::MayNot(image) => Err(Some(image)),
+            Pull::Unknown => Err(None),
+        }
+    }
+
+    /// For each ref the image with the named digest, or else the one that counts.
+    fn images(&self, granted: &[&'a str]) -> HashMap<&'a str, &'a Image> {
+        let wanted: HashMap<String, &'a str> =
+            granted.iter().map(|asked| ((*asked).to_owned(), *asked)).collect();
+        let images = self.view.images.as_ref().map(|images| images.images()).unwrap_or_default();
+        let mut found: HashMap<&str, &Image> = HashMap::new();
+        for image in images {
+            let Some(asked) = wanted.get(&image.name().to_string()).copied() else { continue };
+            let named = self.commits.get(asked);
+            let rank = |image: &Image| {
+                (named.is_some_and(|commit| commit.as_bytes() == image.digest.as_bytes()), image.rank())
+            };
+            let best = found.entry(asked).or_insert(image);
+            if rank(image) > rank(best) {
+                *best = image;
+            }
+        }
+        found
+    }
+
+    fn sign(
+        &self,
+        registry: &Registry,
+        part: &[(&str, &RepositoryName)],
+        seconds: i64,
+    ) -> Result<String, ApiError> {
+        let names: BTreeSet<_> = part.iter().map(|(_, repository)| *repository).collect();
+        let access = names.into_iter().map(|name| {
+            let actions = Actions::new([Action::Pull]);
+            Access::repository(name, &Scope { target: Target::Repository(name.clone()), actions })
+        });
+        let issuer = self.app.config.issuer();
+        let subject = self.account.map_or("", AccountId::as_str);
+        let made = RegistryTokenFor { issuer: &issuer, service: &registry.service, subject, seconds };
+        let mut rng = Rng::system();
+        made.sign(&self.snapshot.signing_key, access.collect(), self.app.now(), rng.as_random()).map_err(
+            |error| {
+                tracing::error!(%error, "a token could not be signed");
+                ApiError::Internal
+            },
+        )
+    }
+}
+
+/// Refs whose repositories fit into one token.
+fn parts<'p, 'a>(
+    all: &'p [(&'a str, &'a RepositoryName)],
+) -> impl Iterator<Item = &'p [(&'a str, &'a RepositoryName)]> {
+    let mut bytes = 0;
+    all.chunk_by(move |_, (_, repository)| {
+        bytes += RIGHT_BYTES + repository.as_str().len();
+        let fits = bytes <= ACCESS_BYTES;
+        if !fits {
+            bytes = RIGHT_BYTES + repository.as_str().len();
+        }
+        fits
+    })
+}
+
+/// The registry knows its own accounts only.
+fn not_yet(asked: &str) -> Denied<'_> {
+    Denied {
+        r#ref: asked,
+        reason: Reason::NotFound,
+        app: String::new(),
+        message: "The store cannot get a token of this registry. Ask whoever runs the store.".to_owned(),
+        url: None,
+    }
+}
