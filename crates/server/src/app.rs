@@ -19,6 +19,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::catalogues::Catalogues;
 use crate::config::Config;
+use crate::layouts::Layouts;
 use crate::payment::{self, PaymentProvider};
 use crate::problem::ApiError;
 use crate::registries::Registries;
@@ -44,6 +45,8 @@ pub struct App {
     pub(crate) catalogues: Catalogues,
     /// Who looks at the registries.
     pub(crate) registries: Registries,
+    /// Who looks at the layouts.
+    pub(crate) layouts: Layouts,
     pub(crate) payment: Box<dyn PaymentProvider>,
     pub(crate) clock: Clock,
     pub(crate) tries: Tries,
@@ -74,6 +77,8 @@ impl App {
         let uses = Arc::new(Uses::new(config.limits.trusted_proxies.clone()));
         let catalogues = Catalogues::default();
         let registries = Registries::remember(&config, &store, &catalogues).await?;
+        let layouts = Layouts::new(&config);
+        layouts.look(&store.repos().await?, &catalogues, now).await;
         let snapshot = Snapshot::make(&config, &store, &files, &uses, &catalogues, None, now).await?;
         let unmounted = Unmounted {
             prefix: "/repo".to_owned(),
@@ -83,8 +88,9 @@ impl App {
             problem_url: config.at("problems/"),
             verifier: Arc::clone(&snapshot.unmounted),
         };
+        let mounts = layouts.mounts(&config, &snapshot, &files, &uses);
         let gates = Arc::new(Gates::new(files).with_unmounted(unmounted));
-        gates.replace(snapshot.gates.clone());
+        gates.replace(mounts);
         Ok(Arc::new(Self {
             payment: payment::provider(&config, &store).map_err(SnapshotError::Payment)?,
             tries: Tries::new(&config.limits),
@@ -92,6 +98,7 @@ impl App {
             uses,
             catalogues,
             registries,
+            layouts,
             wake: Notify::new(),
             taken_up: watch::Sender::new(0),
             snapshot: ArcSwap::from_pointee(snapshot),

@@ -261,11 +261,15 @@ async fn try_reload(app: &Arc<App>, seen: Option<u64>) -> Result<u64, SnapshotEr
     let before = app.snapshot.load_full();
     if seen == Some(counter) && app.now() < before.good_until {
         let (looked_at, now_there) = (Arc::clone(&before), Arc::clone(app));
-        let stale = tokio::task::spawn_blocking(move || looked_at.is_stale(&now_there.catalogues)).await;
+        let stale = tokio::task::spawn_blocking(move || {
+            looked_at.is_stale(&now_there.catalogues) || now_there.layouts.is_stale(now_there.now())
+        })
+        .await;
         if !stale.unwrap_or(true) {
             return Ok(counter);
         }
     }
+    app.layouts.look(&app.store.repos().await?, &app.catalogues, app.now()).await;
     let snapshot = Snapshot::make(
         &app.config,
         &app.store,
@@ -277,7 +281,7 @@ async fn try_reload(app: &Arc<App>, seen: Option<u64>) -> Result<u64, SnapshotEr
     )
     .await?;
     app.catalogues.keep(|repo| snapshot.repos.contains_key(repo));
-    app.gates.replace(snapshot.gates.clone());
+    app.gates.replace(app.layouts.mounts(&app.config, &snapshot, app.gates.cache(), &app.uses));
     app.snapshot.store(Arc::new(snapshot));
     app.registries.follow(app);
     Ok(counter)

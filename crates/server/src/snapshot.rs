@@ -467,6 +467,13 @@ const fn policy(policy: RepoPolicy) -> Policy {
     }
 }
 
+/// What of a repo needs a token.
+pub(crate) fn rules(repo: &Repo, offers: &BTreeMap<String, StoredOffer>) -> Rules {
+    Rules::new(policy(repo.policy))
+        .with_open_token_types(open_token_types(repo))
+        .with_guarded_ids(offers.keys().cloned())
+}
+
 fn gate_config(
     config: &Config,
     repo: &Repo,
@@ -477,9 +484,7 @@ fn gate_config(
     GateConfig {
         name: repo.name.clone(),
         root: root.to_owned(),
-        rules: Rules::new(policy(repo.policy))
-            .with_open_token_types(open_token_types(repo))
-            .with_guarded_ids(offers.keys().cloned()),
+        rules: rules(repo, offers),
         public_url: config.repo_url(&repo.name),
         sign_in_url: config.at("sign-in"),
         problem_url: config.at("problems/"),

@@ -26,8 +26,8 @@ use crate::request::{Method, Request};
 use crate::resource::{Caching, Resource};
 use crate::uses::Uses;
 
-/// The token type that Flatpak takes an image to have that says none: ask for a donation, which needs no token.
-const DEFAULT_TOKEN_TYPE: i32 = 1;
+/// The token type of an image that says none. The authority goes by the same.
+const DEFAULT_TOKEN_TYPE: i32 = 0;
 
 /// What the gate of a layout guards.
 #[derive(Debug)]
@@ -106,11 +106,12 @@ impl LayoutGate {
 
     /// From now on these rules count, and this is what is in the layout. Requests under way finish with what they began with.
     pub fn set(&self, rules: Rules, layout: Arc<Layout>) {
-        let state = State::new(rules, layout);
-        self.inspector.keep(|digest| {
-            state.layout.repositories.values().any(|repository| repository.blobs.contains_key(digest))
-        });
-        self.state.store(Arc::new(state));
+        let before = self.state.swap(Arc::new(State::new(rules, Arc::clone(&layout))));
+        if !Arc::ptr_eq(&before.layout, &layout) {
+            self.inspector.keep(|digest| {
+                layout.repositories.values().any(|repository| repository.blobs.contains_key(digest))
+            });
+        }
     }
 
     /// What the layout was when it was last read.

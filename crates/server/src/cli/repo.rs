@@ -118,7 +118,7 @@ pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Fai
                 Location::Directory(path) => usable(path)?,
                 _ => {
                     add::for_ostree_only(gpg_key.as_deref(), listing.read(policy)?.as_ref())?;
-                    let source = add::source(shop, &source, &registry)?;
+                    let source = add::source(shop, &name, &source, &registry)?;
                     let new = NewRepo { name, source, policy, urls, open_token_types };
                     return add::run(shop, new, &registry).await;
                 }

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flatpass_oci::{Catalogue, Descriptor, Digest, Image, Manifest, MediaType, RepositoryName, Tag};
+use flatpass_oci::{
+    Catalogue, Descriptor, Digest, Image, ImageList, Manifest, MediaType, RepositoryName, TIMESTAMP_LABEL,
+    Tag,
+};
 use flatpass_token::UnixTime;
 use serde_json::json;
 
@@ -13,8 +16,6 @@ use super::{Blob, Document, LayoutNote, Owner, Owners, Repository, naming};
 
 /// The name of an entry of an index: from `flatpak build-bundle` the ref, from others a tag.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// When the app was built, in seconds since 1970.
-const TIMESTAMP_LABEL: &str = "org.flatpak.timestamp";
 /// The signature of a signature of a signature of an image still belongs to it.
 const MAX_SUBJECTS: usize = 4;
 
@@ -168,15 +169,18 @@ impl Assembly {
             };
             let Some(repository) = self.repositories.get_mut(&name) else { continue };
             let instead = preferred(&name, &images, &self.images);
-            if let Some(document) =
-                repository.manifests.get_mut(&target).filter(|it| it.media_type.is_index())
-            {
-                document.instead = instead;
-            }
+            let index =
+                repository.manifests.get_mut(&target).filter(|document| document.media_type.is_index());
+            let list = index.map(|index| {
+                index.instead = instead;
+                let tags = vec![tag.clone()];
+                ImageList { digest: target, media_type: index.media_type.clone(), tags }
+            });
             repository.tags.insert(tag.clone(), target);
             for digest in images {
                 if let Some(image) = self.images.get_mut(&(name.clone(), digest)) {
                     image.tags.push(tag.clone());
+                    image.lists.extend(list.clone());
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use flatpass_gate::Layout;
 use flatpass_store::{NewRepo, RepoListing, RepoSource};
 use serde_json::json;
 
@@ -30,6 +31,7 @@ pub(in crate::cli) fn for_ostree_only(
 /// Where the content is; a directory must be there.
 pub(in crate::cli) fn source(
     shop: &Shop,
+    name: &str,
     location: &Location,
     options: &RegistryOptions,
 ) -> Result<RepoSource, Failure> {
@@ -41,10 +43,7 @@ pub(in crate::cli) fn source(
             let make = "make one with: flatpak build-bundle --oci REPO DIRECTORY APP";
             let path = std::fs::canonicalize(path)
                 .map_err(|error| Failure::told(format!("cannot open {shown}: {error}"), make))?;
-            if !path.join("oci-layout").is_file() || !path.join("index.json").is_file() {
-                let what = format!("{shown} is not an OCI image layout: it has no oci-layout and index.json");
-                return Err(Failure::told(what, make));
-            }
+            Layout::read(&path, name).map_err(|error| Failure::told(error.to_string(), make))?;
             Ok(RepoSource::OciLayout(path))
         }
         Location::Registry { url, namespace } => {

@@ -46,7 +46,7 @@ pub(super) async fn token(party: &Party<'_>, asked: &Asked) -> Result<Given, Ref
             }
         }
         if any {
-            scopes.push(format!("repository:{}/{name}:pull", view.repo.name));
+            scopes.push(format!("repository:{name}:pull"));
         }
     }
     if scopes.is_empty() && asked.scopes.len() == 1 {
@@ -56,10 +56,10 @@ pub(super) async fn token(party: &Party<'_>, asked: &Asked) -> Result<Given, Ref
     sign(party, asked, view.url.clone(), &granted, &scopes)
 }
 
-/// `NAME/REPOSITORY`: the repo, and the repository in its layout.
-fn split(name: &RepositoryName) -> Option<(&str, RepositoryName)> {
-    let (repo, rest) = name.as_str().split_once('/')?;
-    Some((repo, RepositoryName::parse(rest).ok()?))
+/// The repo that begins the name of a repository in its layout, and that.
+fn split(name: &RepositoryName) -> Option<(&str, &RepositoryName)> {
+    let (repo, _) = name.as_str().split_once('/')?;
+    Some((repo, name))
 }
 
 fn sign(
