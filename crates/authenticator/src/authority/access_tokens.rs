@@ -1,10 +1,11 @@
-//! The secrets of devices: what stands in the URL of a private repo's remote (HTTP Basic, RFC 7617).
+//! The secrets of devices: what stands in the URL of a private repo's remote. For an OSTree repo they are user and
+//! password (HTTP Basic, RFC 7617); Flatpak sends none to an OCI remote, whose secret is a part of the path instead.
 
 use reqwest::{RequestBuilder, StatusCode};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::address::{AuthorityUrl, RepoUrl};
+use super::address::{AuthorityUrl, RemoteKind, RepoUrl};
 use super::error::{AuthorityError, shown};
 use super::http::{Answer, Http};
 use super::metadata::Metadata;
@@ -12,6 +13,9 @@ use crate::secret::SecretText;
 
 /// The longest secret that is put into a URL, in bytes.
 const MAX_SECRET_BYTES: usize = 256;
+
+/// The user of a secret that stands in a path. Authorities look at the password alone.
+const PATH_USER: &str = "device";
 
 /// User and password of a private repo's URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +50,12 @@ impl DeviceSecret {
     /// # Errors
     /// [`DeviceSecretError`].
     pub fn in_url(url: &str) -> Result<Option<Self>, DeviceSecretError> {
+        let (kind, address) = RemoteKind::of(url);
+        if kind == RemoteKind::Oci {
+            let Ok(address) = RepoUrl::parse(address) else { return Ok(None) };
+            let Some((_, secret, _)) = address.path_secret() else { return Ok(None) };
+            return Self::new(PATH_USER, SecretText::new(secret.to_owned())).map(Some);
+        }
         let Some((_, rest)) = url.split_once("://") else { return Ok(None) };
         let server = rest.split('/').next().unwrap_or_default();
         let Some((user, _)) = server.split_once('@') else { return Ok(None) };
@@ -53,11 +63,18 @@ impl DeviceSecret {
         Self::new(user, SecretText::new(password.to_owned())).map(Some)
     }
 
-    /// A repo's URL with the secret in it.
+    /// A repo's URL with the secret in it, as a remote of that kind has it. `None` for an OCI repo whose address is not
+    /// `…/repo/NAME`: no other has a place for a secret.
     #[must_use]
-    pub fn put_into(&self, repo: &RepoUrl) -> SecretText {
+    pub fn put_into(&self, repo: &RepoUrl, kind: RemoteKind) -> Option<SecretText> {
+        let password = self.password.expose();
+        if kind == RemoteKind::Oci {
+            let (above, name) = repo.as_str().rsplit_once("/repo/")?;
+            let url = format!("oci+{above}/i/{password}/{name}");
+            return (!name.is_empty() && !name.contains('/')).then(|| SecretText::new(url));
+        }
         let (scheme, rest) = repo.as_str().split_once("://").unwrap_or(("https", repo.as_str()));
-        SecretText::new(format!("{scheme}://{}:{}@{rest}", self.user, self.password.expose()))
+        Some(SecretText::new(format!("{scheme}://{}:{password}@{rest}", self.user)))
     }
 
     /// The request, with the secret in it.
@@ -190,7 +207,7 @@ fn made(url: &AuthorityUrl, repo: &RepoUrl, body: &[u8]) -> Result<MadeSecret, A
     // serde's message is not shown: it could quote the secret.
     let document: Document =
         serde_json::from_slice(body).map_err(|_| malformed("its device secret is not right"))?;
-    if RepoUrl::parse(document.url.expose()).as_ref() != Ok(repo) {
+    if RepoUrl::of_remote(document.url.expose()).map(|(_, url)| url).as_ref() != Ok(repo) {
         return Err(malformed("its device secret is for another address"));
     }
     let secret = DeviceSecret::in_url(document.url.expose())
@@ -209,12 +226,21 @@ mod tests {
         let repo = RepoUrl::parse("https://shop.example/repo/apps").expect("valid");
         let url = "https://device:S3cret-._~@shop.example/repo/apps";
         let secret = DeviceSecret::in_url(url).expect("valid").expect("there");
-        assert_eq!(secret.put_into(&repo).expose(), url);
+        assert_eq!(secret.put_into(&repo, RemoteKind::Ostree).expect("fits").expose(), url);
+        let in_path = "oci+https://shop.example/i/S3cret-._~/apps";
+        assert_eq!(secret.put_into(&repo, RemoteKind::Oci).expect("fits").expose(), in_path);
+        assert_eq!(DeviceSecret::in_url(in_path), Ok(Some(secret.clone())));
+        assert_eq!(DeviceSecret::in_url("oci+https://shop.example/repo/apps"), Ok(None));
+        let elsewhere = RepoUrl::parse("https://shop.example/apps").expect("valid");
+        assert_eq!(secret.put_into(&elsewhere, RemoteKind::Oci), None);
         assert!(!format!("{secret:?}").contains("S3cret"));
         assert_eq!(DeviceSecret::in_url(repo.as_str()), Ok(None));
-        for bad in
-            ["https://device@shop.example/r", "https://d:a%2fb@shop.example/r", "https://d:@shop.example/r"]
-        {
+        for bad in [
+            "https://device@shop.example/r",
+            "https://d:a%2fb@shop.example/r",
+            "https://d:@shop.example/r",
+            "oci+https://shop.example/i/a,b/apps",
+        ] {
             assert_eq!(DeviceSecret::in_url(bad), Err(DeviceSecretError), "{bad}");
         }
     }
@@ -230,6 +256,7 @@ mod tests {
         };
         assert!(answer("https://device:s@shop.example/repo/apps").is_ok());
         assert!(answer("https://device:s@shop.example/repo/apps/").is_ok());
+        assert!(answer("oci+https://shop.example/i/s/apps").is_ok());
         for bad in [
             "https://device:s@evil.example/repo/apps",
             "https://device:s@shop.example/repo/other",
@@ -239,6 +266,9 @@ mod tests {
             "https://device:a%20b@shop.example/repo/apps",
             "https://device:s\nurl=x@shop.example/repo/apps",
             "https://shop.example/repo/apps",
+            "oci+https://evil.example/i/s/apps",
+            "oci+https://shop.example/i/s/other",
+            "oci+https://shop.example/repo/apps",
         ] {
             assert!(answer(bad).is_err(), "{bad}");
         }

@@ -57,10 +57,7 @@ pub fn sieve<'a>(head: &'a Parts, host: &str, page: &'a Page) -> Result<Wanted<'
     if head.method != Method::GET && head.method != Method::HEAD {
         return Err(Unwanted::Method);
     }
-    if head.uri.query().is_some() {
-        return Err(Unwanted::NotFound);
-    }
-    let path = BelowRepo::parse(path).ok_or(Unwanted::NotFound)?;
+    let path = BelowRepo::parse(path, head.uri.query()).ok_or(Unwanted::NotFound)?;
     Ok(Wanted { remote, path, bearer: own_bearer(&head.headers)? })
 }
 

@@ -105,6 +105,7 @@ impl Upstream {
         let base = Url::parse(&format!("{}/", repo.as_str()))
             .map_err(|_| AuthorityError::NotAnAuthority { url: repo.to_string(), status: 0 })?;
         let mut url = base.join(path.as_str()).map_err(|_| not_followed(&base))?;
+        url.set_query(path.query());
         let mut at_home = true;
         for _ in 0..=MAX_REDIRECTS {
             at_home = at_home && is_below(&base, &url);

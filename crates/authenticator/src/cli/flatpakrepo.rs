@@ -64,6 +64,13 @@ impl FlatpakRepo {
         Self { url, ..self }
     }
 
+    /// The same without a key: for what is not signed.
+    #[must_use]
+    pub fn unsigned(mut self) -> Self {
+        self.values.remove("GPGKey");
+        self
+    }
+
     /// The same with the key that signs the repository, as `gpg --export` writes it.
     #[must_use]
     pub fn signed_with(mut self, key: &[u8]) -> Self {

@@ -3,16 +3,22 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
+use reqwest::StatusCode;
 use url::Url;
 
+use super::browser::Terminal;
 use super::flatpakrepo::FlatpakRepo;
 use crate::authority::Reader;
 use crate::authority::access_tokens::DeviceSecret;
-use crate::authority::address::{AuthorityUrl, RepoUrl, host_and_port, is_loopback};
+use crate::authority::address::{AuthorityUrl, RemoteKind, RepoUrl, host_and_port, is_loopback};
 use crate::authority::error::AuthorityError;
-use crate::authority::http::Http;
+use crate::authority::http::{Answer, Http};
+use crate::secret::SecretText;
+use crate::session::refusal::{Ended, Refusal};
+use crate::session::summary::SummaryAsk;
 use crate::session::{Session, Sessions};
 
 /// The largest `.flatpakrepo` that is read, in bytes.
@@ -25,6 +31,8 @@ pub struct Found {
     pub repo: FlatpakRepo,
     /// Its address without a secret.
     pub plain: RepoUrl,
+    /// Whether it is an OSTree repository or a registry's index, once that is known.
+    pub kind: Option<RemoteKind>,
     /// The store.
     pub store: AuthorityUrl,
     /// A name for the remote.
@@ -41,7 +49,7 @@ impl Found {
         let location = with_scheme(location);
         let mut repo = read_location(&location, sessions).await?;
         let unusable = |error| anyhow!("This remote cannot be used: {error}.");
-        let mut plain = RepoUrl::parse(&repo.url).map_err(unusable)?;
+        let (kind, mut plain) = RepoUrl::of_remote(&repo.url).map_err(unusable)?;
         let store = match store {
             Some(url) => AuthorityUrl::parse(url)?,
             None => find_store(&plain, sessions).await?,
@@ -53,12 +61,30 @@ impl Found {
         {
             let secret = DeviceSecret::in_url(&repo.url)?;
             plain = RepoUrl::parse(store.join(&format!("repo/{short}")).as_str()).map_err(unusable)?;
-            repo.url = secret.map_or_else(
-                || plain.as_str().to_owned(),
-                |secret| secret.put_into(&plain).expose().to_owned(),
-            );
+            repo.url = match secret.and_then(|secret| secret.put_into(&plain, kind)) {
+                Some(url) => url.expose().to_owned(),
+                None => with_kind(&plain, kind),
+            };
         }
-        Ok(Self { repo, plain, store, name })
+        // A plain address may be either's.
+        let kind = (kind == RemoteKind::Oci).then_some(kind);
+        Ok(Self { repo, plain, kind, store, name })
+    }
+
+    /// The kind as far as it is known: who says nothing else has an OSTree repository.
+    #[must_use]
+    pub fn kind(&self) -> RemoteKind {
+        self.kind.unwrap_or(RemoteKind::Ostree)
+    }
+
+    /// Takes the kind of repository up, and with it the address that Flatpak must get. Nobody signs an index; what it
+    /// names is checked by its digest.
+    fn set_kind(&mut self, kind: RemoteKind) {
+        self.kind = Some(kind);
+        if kind == RemoteKind::Oci && RemoteKind::of(&self.repo.url).0 != kind {
+            let url = with_kind(&self.plain, kind);
+            self.repo = self.repo.clone().at(url);
+        }
     }
 
     /// Takes up what the store's own `.flatpakrepo` for this repository says, if it has one: the key above all. For a
@@ -75,24 +101,81 @@ impl Found {
             return Ok(());
         };
         let file = String::from_utf8(body).ok().and_then(|text| FlatpakRepo::parse(&text).ok());
-        if let Some(file) = file.filter(|file| RepoUrl::parse(&file.url).as_ref() == Ok(&self.plain)) {
+        let is_this =
+            |file: &FlatpakRepo| RepoUrl::of_remote(&file.url).is_ok_and(|(_, plain)| plain == self.plain);
+        if let Some(file) = file.filter(is_this) {
             let url = std::mem::take(&mut self.repo.url);
             self.repo = file.at(url);
         }
         Ok(())
     }
 
-    /// Whether the repository's index is closed to who has no secret.
+    /// Looks at the repository as a stranger: finds out which kind it is, if strangers may know. Gives whether its index is
+    /// closed to who has no secret.
     ///
     /// # Errors
     /// All transport errors.
-    pub async fn is_private(&self, sessions: &Sessions) -> anyhow::Result<bool> {
+    pub async fn is_private(&mut self, sessions: &Sessions) -> anyhow::Result<bool> {
+        let index = self.ask_for("index/static", sessions, None).await?;
+        if index.status == StatusCode::OK && index.is_json {
+            self.set_kind(RemoteKind::Oci);
+            return Ok(false);
+        }
+        if self.kind == Some(RemoteKind::Oci) {
+            return Ok(index.status == StatusCode::UNAUTHORIZED);
+        }
+        let config = self.ask_for("config", sessions, None).await?;
+        Ok(config.status == StatusCode::UNAUTHORIZED)
+    }
+
+    /// Finds out which kind a private repository is, as the account that is signed in.
+    ///
+    /// # Errors
+    /// A sentence with the next step.
+    pub async fn find_kind(&mut self, sessions: &Sessions, session: &Arc<Session>) -> Result<(), Ended> {
+        if self.kind.is_some() {
+            return Ok(());
+        }
+        let ask = SummaryAsk { repo: self.plain.clone(), interactive: false, fresh: false };
+        let token = match session.summary_token(&ask, &Terminal::default()).await {
+            Ok(grant) => grant.token,
+            // A store that knows no private indexes has no private registries.
+            Err(Ended::Refused(Refusal::Authority(AuthorityError::NotOffered { .. }))) => return Ok(()),
+            Err(ended) => return Err(ended),
+        };
+        if let Some(token) = token {
+            let index = self.ask_for("index/static", sessions, Some(&token)).await;
+            let is_oci = index.is_ok_and(|index| index.status == StatusCode::OK && index.is_json);
+            self.set_kind(if is_oci { RemoteKind::Oci } else { RemoteKind::Ostree });
+        }
+        Ok(())
+    }
+
+    /// Asks for the head of a file of the repository.
+    async fn ask_for(
+        &self,
+        file: &str,
+        sessions: &Sessions,
+        bearer: Option<&SecretText>,
+    ) -> anyhow::Result<Answer> {
         let url = Url::parse(self.plain.as_str()).context("The address is not right")?;
         let http = Http::new(&origin_of(&url)?, &sessions.environment().http)?;
-        let mut config = url.clone();
-        config.set_path(&format!("{}/config", url.path().trim_end_matches('/')));
-        let answer = http.send(http.client().get(config)).await?;
-        Ok(answer.status == reqwest::StatusCode::UNAUTHORIZED)
+        let mut asked = url.clone();
+        asked.set_path(&format!("{}/{file}", url.path().trim_end_matches('/')));
+        let request = http.client().head(asked);
+        let request = match bearer {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
+        };
+        Ok(http.send(request).await?)
+    }
+}
+
+/// A repository's address as Flatpak must get it.
+fn with_kind(plain: &RepoUrl, kind: RemoteKind) -> String {
+    match kind {
+        RemoteKind::Ostree => plain.as_str().to_owned(),
+        RemoteKind::Oci => plain.as_oci_remote(),
     }
 }
 
@@ -119,7 +202,8 @@ fn with_scheme(location: &str) -> String {
 
 /// The `.flatpakrepo` at an address or in a file; or one made for the address of a repository.
 async fn read_location(location: &str, sessions: &Sessions) -> anyhow::Result<FlatpakRepo> {
-    let is_web = location.starts_with("https://") || location.starts_with("http://");
+    let (_, address) = RemoteKind::of(location);
+    let is_web = address.starts_with("https://") || address.starts_with("http://");
     if !is_web {
         let file = File::open(location).with_context(|| format!("Cannot read {location}"))?;
         let mut text = String::new();
@@ -207,6 +291,7 @@ mod tests {
             ("apps.flatpakrepo", "apps.flatpakrepo"),
             ("./x/apps", "./x/apps"),
             ("/srv/apps.flatpakrepo", "/srv/apps.flatpakrepo"),
+            ("oci+https://shop.example/repo/apps", "oci+https://shop.example/repo/apps"),
         ] {
             assert_eq!(with_scheme(typed), meant);
         }

@@ -19,7 +19,7 @@ use super::sign_in::HowToSignIn;
 use super::{Failure, surroundings};
 use crate::authority::Reader;
 use crate::authority::access_tokens::{DeviceSecret, MadeSecret};
-use crate::authority::address::AuthorityUrl;
+use crate::authority::address::{AuthorityUrl, RemoteKind};
 use crate::dbus::BUS_NAME;
 use crate::installation::readers::{Readers, readers_of};
 use crate::installation::{Installation, Scope};
@@ -34,7 +34,7 @@ use crate::session::{Session, Sessions};
 /// so that it does not appear in the list of processes.
 ///
 /// If the repository is private, you sign in first. This device then gets a secret of its own for this repository,
-/// which Flatpak keeps in the remote's address: see it, and end it, on your account page; `remote-rotate` replaces it.
+/// which Flatpak keeps in the remote's address (for apps in a container registry, in its path): see it, and end it, on your account page; `remote-rotate` replaces it.
 /// In a system-wide remote every user of this computer can read it.
 ///
 /// With --bridge there is no such secret: the remote's address is the bridge's on this computer, which fetches the list of
@@ -119,7 +119,8 @@ impl RemoteAdd {
             return Box::pin(self.run_over_bridge(&name, found, &installation, sessions)).await;
         }
         let given = DeviceSecret::in_url(&found.repo.url)?;
-        let fresh = if given.is_none() && found.is_private(&sessions).await? {
+        let is_private = found.is_private(&sessions).await?;
+        let fresh = if given.is_none() && is_private {
             Some(self.get_secret(&mut found, &installation, &sessions, &session).await?)
         } else {
             let now = sessions.environment().now();
@@ -175,6 +176,15 @@ impl RemoteAdd {
     }
 
     fn check_key(&self, found: &Found) -> anyhow::Result<()> {
+        if found.kind() == RemoteKind::Oci {
+            if self.gpg_import.is_some() {
+                return Err(anyhow!(
+                    "The apps of {} are in a container registry: they have no key. Leave --gpg-import out.",
+                    found.plain
+                ));
+            }
+            return Ok(());
+        }
         if found.repo.has_key() || self.gpg_import.is_some() || self.no_gpg_verify {
             return Ok(());
         }
@@ -196,8 +206,12 @@ impl RemoteAdd {
         let session = sessions.with(&found.store)?;
         self.sign_in(&mut found, &sessions, &session).await?;
         let crossing = Crossing::open(&sessions, &session, &found.plain).await?;
-        found.repo = found.repo.at(crossing.address().to_owned());
-        if self.no_gpg_verify {
+        let address = match found.kind() {
+            RemoteKind::Ostree => crossing.address().to_owned(),
+            RemoteKind::Oci => format!("oci+{}", crossing.address()),
+        };
+        found.repo = found.repo.at(address);
+        if self.no_gpg_verify || found.kind() == RemoteKind::Oci {
             eprintln!("{UNSIGNED}");
         }
         let added = self.add(name, &found, None, installation).await;
@@ -235,6 +249,7 @@ impl RemoteAdd {
         if let Some(access) = &access {
             found.take_up_file(session, Reader::Account(access)).await?;
         }
+        found.find_kind(sessions, session).await.map_err(Failure::ended)?;
         self.check_key(found)?;
         Ok(())
     }
@@ -289,11 +304,16 @@ impl RemoteAdd {
         fresh: Option<&MadeSecret>,
         installation: &Installation,
     ) -> anyhow::Result<()> {
-        let url = fresh.map(|fresh| fresh.secret.put_into(&found.plain));
+        let no_place = || anyhow!("The address {} has no place for a secret.", found.plain);
+        let put = |fresh: &MadeSecret| fresh.secret.put_into(&found.plain, found.kind()).ok_or_else(no_place);
+        let url = fresh.map(put).transpose()?;
         let mut repo = match &url {
             Some(url) => found.repo.clone().at(url.expose().to_owned()),
             None => found.repo.clone(),
         };
+        if found.kind() == RemoteKind::Oci {
+            repo = repo.unsigned();
+        }
         // Not as flatpak's own --gpg-import: beside --from that imports the key and then checks no signature (1.14).
         if let Some(file) = &self.gpg_import {
             let key = std::fs::read(file).with_context(|| format!("Cannot read {}", file.display()))?;

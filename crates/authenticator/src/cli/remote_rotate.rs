@@ -7,7 +7,7 @@ use url::Url;
 use super::location::find_store;
 use super::{Failure, surroundings};
 use crate::authority::access_tokens::DeviceSecret;
-use crate::authority::address::{AuthorityUrl, RepoUrl};
+use crate::authority::address::{AuthorityUrl, RemoteKind, RepoUrl};
 use crate::authority::error::AuthorityError;
 use crate::installation::keyfile::Remote;
 use crate::installation::{Installation, Scope};
@@ -49,6 +49,8 @@ pub struct FoundRemote {
     pub remote: Remote,
     /// Its address without the secret.
     pub plain: RepoUrl,
+    /// Which kind of remote it is.
+    pub kind: RemoteKind,
     /// The secret, if it has one.
     pub secret: Option<DeviceSecret>,
 }
@@ -82,10 +84,11 @@ impl WhichRemote {
             1 => found.remove(0),
             _ => return Err(anyhow!("There are two remotes {name}. Say which: --user or --system.")),
         };
-        let plain = RepoUrl::parse(&remote.url).map_err(|error| anyhow!("The remote {name}: {error}."))?;
+        let (kind, plain) =
+            RepoUrl::of_remote(&remote.url).map_err(|error| anyhow!("The remote {name}: {error}."))?;
         let secret =
             DeviceSecret::in_url(&remote.url).map_err(|error| anyhow!("The remote {name}: {error}."))?;
-        Ok(FoundRemote { installation, remote, plain, secret })
+        Ok(FoundRemote { installation, remote, plain, kind, secret })
     }
 
     /// The store that may be sent the remote's secret: on the repository's own server, unless a person names another.
@@ -139,7 +142,10 @@ impl RemoteRotate {
             ),
             other => other.into(),
         })?;
-        let url = made.secret.put_into(&found.plain);
+        let url = made
+            .secret
+            .put_into(&found.plain, found.kind)
+            .ok_or_else(|| anyhow!("The address of the remote {name} has no place for a secret."))?;
         let slash = if found.remote.url.ends_with('/') { "/" } else { "" };
         let url = crate::secret::SecretText::new(format!("{}{slash}", url.expose()));
         // The new secret is not ended then: that would end the former one too, which the remote goes on with.

@@ -32,6 +32,10 @@ pub(crate) struct World {
     pub(crate) device: Option<&'static str>,
     /// The folder that is served at `/repo/apps`, if there is one.
     pub(crate) repo: Option<std::path::PathBuf>,
+    /// The index at `/repo/apps`, if it is an OCI repo.
+    pub(crate) oci_index: Option<String>,
+    /// What its ref tokens are said to be for.
+    pub(crate) registry: Option<String>,
     /// Whether that folder opens to summary tokens and ref tokens only.
     pub(crate) is_private: bool,
     /// What the person answers on the page: sign in (`None`) or an OAuth error.
@@ -146,6 +150,7 @@ pub(crate) fn router(world: Arc<Mutex<World>>) -> Router {
         .route("/api/v1/ref-tokens", post(ref_tokens))
         .route("/api/v1/summary-tokens", post(summary_tokens))
         .route("/repo/apps/{*path}", get(repo_file))
+        .route("/i/{secret}/apps/{*path}", get(secret_file))
         .merge(machines::router())
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&world), misbehave))
         .with_state(world)
@@ -312,11 +317,27 @@ async fn repo_file(
         if world.is_private && !is_member {
             return unauthorized();
         }
+        if let Some(index) = world.oci_index.clone().filter(|_| path == "index/static") {
+            return ([(header::CONTENT_TYPE, "application/json")], index).into_response();
+        }
         world.repo.clone()
     };
     match repo.and_then(|repo| std::fs::read(repo.join(path)).ok()) {
         Some(body) => body.into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn secret_file(
+    State(world): Shared,
+    axum::extract::Path((secret, path)): axum::extract::Path<(String, String)>,
+) -> Response {
+    let world = world.lock().expect("no panic");
+    match &world.oci_index {
+        Some(index) if path == "index/static" && world.machines.secrets.contains(&secret) => {
+            ([(header::CONTENT_TYPE, "application/json")], index.clone()).into_response()
+        }
+        _ => unauthorized(),
     }
 }
 
@@ -399,7 +420,11 @@ async fn ref_tokens(State(world): Shared, headers: HeaderMap, Json(body): Json<V
         let token = world.new_token("ref");
         tokens.push(json!({"token": token, "expires_in": world.ref_token_seconds, "refs": granted}));
     }
-    Json(json!({"repo": "apps", "tokens": tokens, "open": open, "denied": denied})).into_response()
+    let mut answer = json!({"repo": "apps", "tokens": tokens, "open": open, "denied": denied});
+    if let Some(registry) = &world.registry {
+        answer["registry"] = registry.clone().into();
+    }
+    Json(answer).into_response()
 }
 
 /// A browser that does what the pages want and comes back. Gives the last page.

@@ -131,7 +131,8 @@ async fn only_files_of_a_repo_are_asked_for_and_only_by_get_and_head() {
         "objects\\a",
         "objects/a;b",
         "summary?x=1",
-        "index/static?tag=latest",
+        "index/other?tag=latest",
+        "index/static?tag=a\\b",
         "Summary",
     ] {
         let answer = bridge.get(path, "").await;

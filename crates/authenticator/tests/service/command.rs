@@ -148,6 +148,22 @@ async fn the_session_bus_starts_an_installed_authenticator() {
         .await
         .expect("reloaded");
     assert_eq!(client.ask(&Ask::paid(&authority.url)).await.token(PAID), Some(""));
+    // In place of Flatpak's own, and beside a first authenticator that goes on.
+    let text = said(&home.run(&bus, &["install", "--for-oci"]).await);
+    assert!(text.contains("org.flatpak.Authenticator.Oci.service"), "{text}");
+    let oci = home.path("data/dbus-1/services/org.flatpak.Authenticator.Oci.service");
+    let service = std::fs::read_to_string(&oci).expect("written");
+    assert!(service.contains(&format!("Exec={PROGRAM} serve --for-oci")), "{service}");
+    let text = said(&home.run(&bus, &["install", "--remove"]).await);
+    assert!(!oci.exists(), "{text}");
+    // Flatpak's own file stays.
+    std::fs::write(&oci, "[D-BUS Service]\nExec=/usr/libexec/flatpak-oci-authenticator\n").expect("written");
+    let text = said(&home.run(&bus, &["install", "--for-oci"]).await);
+    assert!(text.contains("belongs to Flatpak"), "{text}");
+    home.run(&bus, &["install", "--remove"]).await;
+    assert!(oci.exists());
+    std::fs::remove_file(&oci).expect("removed");
+    home.run(&bus, &["install"]).await;
     let text = said(&home.run(&bus, &["install", "--remove"]).await);
     assert!(text.contains("Removed"), "{text}");
     assert!(home.texts("data/dbus-1").is_empty() && home.texts("data/systemd").is_empty());

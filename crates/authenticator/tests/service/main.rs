@@ -11,6 +11,7 @@ mod device_grant;
 mod hostile;
 mod keyring;
 mod machines;
+mod oci_remotes;
 mod private_remotes;
 mod private_run;
 mod program;

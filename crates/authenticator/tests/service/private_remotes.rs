@@ -9,14 +9,14 @@ use crate::program::{Home, PROGRAM, said};
 use crate::stage::{Bus, Process, until};
 
 /// A private repo, and a person whose flatpak writes down its arguments.
-struct Private {
-    authority: Authority,
-    bus: Bus,
-    home: Home,
+pub(crate) struct Private {
+    pub(crate) authority: Authority,
+    pub(crate) bus: Bus,
+    pub(crate) home: Home,
 }
 
 impl Private {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (authority, bus, home) = (Authority::start().await, Bus::start(), Home::new());
         let repo = home.path("repo");
         let made = home
@@ -53,20 +53,20 @@ impl Private {
         command
     }
 
-    async fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(arguments);
         tokio::task::spawn_blocking(move || command.output().expect("run")).await.expect("no panic")
     }
 
     /// What the real flatpak lists of the remote `shop`.
-    async fn can_list(&self) -> bool {
+    pub(crate) async fn can_list(&self) -> bool {
         let mut command = self.home.command("flatpak", &self.bus);
         command.args(["remote-ls", "--user", "shop"]);
         let listed = tokio::task::spawn_blocking(move || command.output().expect("run")).await;
         listed.expect("no panic").status.success()
     }
 
-    async fn add(&self, arguments: &[&str]) -> (Option<i32>, String) {
+    pub(crate) async fn add(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let where_it_is = format!("{}apps", self.authority.url.trim_start_matches("http://"));
         let all = [&["remote-add", "--no-gpg-verify"][..], arguments, &[&where_it_is, "shop"]].concat();
         let output = self.run(&all).await;
@@ -74,7 +74,7 @@ impl Private {
     }
 
     /// The remote's configuration file.
-    fn config(&self, installation: &str) -> String {
+    pub(crate) fn config(&self, installation: &str) -> String {
         std::fs::read_to_string(self.home.path(installation).join("repo/config")).unwrap_or_default()
     }
 
@@ -85,7 +85,7 @@ impl Private {
         start.split_once('@').expect("an address").0.to_owned()
     }
 
-    fn is_good(&self, secret: &str) -> bool {
+    pub(crate) fn is_good(&self, secret: &str) -> bool {
         self.authority.world().machines.secrets.contains(secret)
     }
 }

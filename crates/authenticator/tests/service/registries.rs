@@ -1,13 +1,16 @@
 //! OCI remotes with no store: the registry's own challenge, credentials of other programs, and a person.
 
+use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::{Output, Stdio};
 
 use flatpass_authenticator::registry::files::{AuthFile, AuthForm};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::client::{OciAsk, REQUEST_INTERFACE, close};
-use crate::stage::Stage;
+use crate::client::{Client, OciAsk, REQUEST_INTERFACE, close};
+use crate::program::{Home, PROGRAM, said};
+use crate::stage::{Bus, Stage};
 use crate::token_registry::{DIGEST, TokenFault, TokenRegistry, auth, basic};
 
 const APP: &str = "app/org.test.Paid/x86_64/stable";
@@ -77,8 +80,7 @@ async fn credentials_of_files_open_what_nobody_may_have() {
 #[tokio::test]
 async fn a_credential_helper_is_asked_with_the_registrys_host_and_only_if_it_is_needed() {
     use std::os::unix::fs::PermissionsExt;
-    let (registry, bus, home) =
-        (TokenRegistry::start().await, crate::stage::Bus::start(), crate::program::Home::new());
+    let (registry, bus, home) = (TokenRegistry::start().await, Bus::start(), Home::new());
     registry.books().refresh.insert("identity".to_owned(), "ann".to_owned());
     registry.books().rights.insert(("ann".to_owned(), "shop/paid".to_owned()));
     registry.books().open.insert("shop/free".to_owned());
@@ -94,7 +96,7 @@ async fn a_credential_helper_is_asked_with_the_registrys_host_and_only_if_it_is_
     let search = std::env::var("PATH").expect("a path");
     let path = format!("{}:{search}", home.path("").display());
     let _service = home.serve_with(&bus, &[("PATH", &path)]).await;
-    let client = crate::client::Client::new(bus.connect().await).await;
+    let client = Client::new(bus.connect().await).await;
     let free = OciAsk::of("oci+http://127.0.0.1:1/", &registry.url).image(FREE, "shop/free", DIGEST);
     assert_eq!(client.ask_oci(&free).await.code, 0);
     assert!(!home.path("asked").exists());
@@ -368,4 +370,77 @@ async fn thirty_repositories_are_asked_for_one_by_one_each_with_its_own_token() 
     let response = stage.client().await.ask_oci(&ask).await;
     assert_eq!((response.code, response.tokens.len()), (0, 30));
     assert_eq!(registry.calls("/token"), 30);
+}
+
+/// `registry login` with a password from standard input.
+async fn sign_in(home: &Home, bus: &Bus, host: &str, user: &str, password: &str) -> Output {
+    let mut command = home.command(PROGRAM, bus);
+    command.args(["registry", "login", host, "--user", user, "--password-stdin"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let password = format!("{password}\n");
+    let run = move || {
+        let mut child = command.spawn().expect("started");
+        child.stdin.take().expect("piped").write_all(password.as_bytes()).expect("written");
+        child.wait_with_output().expect("ended")
+    };
+    tokio::task::spawn_blocking(run).await.expect("no panic")
+}
+
+#[tokio::test]
+async fn a_sign_in_ahead_of_time_is_tried_and_remembered_and_forgotten() {
+    let (registry, bus, home) = (TokenRegistry::start().await, Bus::start(), Home::new());
+    registry.user("ann", "pa:ss wörd", &["shop/paid"]);
+    let wrong = sign_in(&home, &bus, &registry.host, "ann", "no").await;
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(said(&wrong).contains("does not accept that: wrong user or password"), "{}", said(&wrong));
+    assert!(home.texts("state").iter().all(|text| !text.contains("ann")), "nothing is kept");
+    let right = sign_in(&home, &bus, &registry.host, "ann", "pa:ss wörd").await;
+    assert!(said(&right).contains("in a file that only you can read"), "{}", said(&right));
+    let list = home.run(&bus, &["registry", "list", "--json"]).await;
+    let list: serde_json::Value = serde_json::from_slice(&list.stdout).expect("JSON");
+    assert_eq!(
+        (&list["registries"][0]["user"], &list["registries"][0]["kept_in"]),
+        (&json!("ann"), &json!("file"))
+    );
+
+    let _service = home.serve(&bus).await;
+    let client = Client::new(bus.connect().await).await;
+    assert_eq!(client.ask_oci(&ask(&registry).quiet()).await.code, 0);
+
+    let out = home.run(&bus, &["registry", "logout", &registry.host]).await;
+    assert!(said(&out).contains("You are signed out"), "{}", said(&out));
+    let fresh = OciAsk { fresh: true, ..ask(&registry).quiet() };
+    assert_eq!(client.ask_oci(&fresh).await.code, 2);
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_kept_in_the_passwords_place_and_the_next_one_after_each_use() {
+    let (registry, bus, home) = (TokenRegistry::start().await, Bus::start(), Home::new());
+    registry.user("ann", "secret password", &["shop/paid"]);
+    registry.books().rotates = true;
+    let right = sign_in(&home, &bus, &registry.host, "ann", "secret password").await;
+    assert_eq!(right.status.code(), Some(0), "{}", said(&right));
+    assert!(home.texts("state").iter().all(|text| !text.contains("secret password")));
+    let _service = home.serve(&bus).await;
+    let client = Client::new(bus.connect().await).await;
+    for _ in 0..3 {
+        let fresh = OciAsk { fresh: true, ..ask(&registry).quiet() };
+        let response = client.ask_oci(&fresh).await;
+        assert_eq!((response.code, response.message.as_str()), (0, ""));
+    }
+    assert_eq!(registry.passwords_seen().len(), 1, "the password was sent once");
+}
+
+#[tokio::test]
+async fn a_registry_that_asks_nobody_or_knows_passwords_only_has_nothing_to_sign_in_to() {
+    let (registry, bus, home) = (TokenRegistry::start().await, Bus::start(), Home::new());
+    registry.books().challenge = Some("Basic realm=\"stage\"".to_owned());
+    let basic = sign_in(&home, &bus, &registry.host, "ann", "pw").await;
+    assert!(said(&basic).contains("(HTTP Basic)"), "{}", said(&basic));
+    registry.books().open.insert(String::new());
+    let open = sign_in(&home, &bus, &registry.host, "ann", "pw").await;
+    assert!(said(&open).contains("asks nobody who they are"), "{}", said(&open));
+    let none = sign_in(&home, &bus, "http://registry.example/", "ann", "pw").await;
+    assert!(said(&none).contains("reached over http"), "{}", said(&none));
+    assert!(registry.passwords_seen().is_empty());
 }
