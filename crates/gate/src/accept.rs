@@ -82,6 +82,15 @@ fn is_nothing(parameter: &[u8]) -> bool {
     weight.first() == Some(&b'0') && weight.iter().all(|byte| matches!(byte, b'0' | b'.'))
 }
 
+/// Whether an `Accept-Encoding` field (RFC 9110, 12.5.3) takes gzip.
+pub(crate) fn takes_gzip(value: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|coding| {
+        let mut parts = coding.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let name = parts.next().unwrap_or_default();
+        (name.eq_ignore_ascii_case(b"gzip") || name == b"*") && !parts.any(is_nothing)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

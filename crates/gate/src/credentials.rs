@@ -39,12 +39,22 @@ pub(crate) fn verify(
         verifier.verify(credentials, now).map_err(Unknown::Refused)
     } else if scheme.eq_ignore_ascii_case("basic") {
         let password = basic_password(credentials).ok_or(Unknown::Malformed)?;
-        let token = verifier.verify_access_secret(&password, now).map_err(Unknown::Refused)?;
-        used(&token);
-        Ok(token)
+        verify_secret(&password, verifier, now, used)
     } else {
         Err(Unknown::NoCredentials)
     }
+}
+
+/// Verifies the secret of an access token. `used` is told of a good one.
+pub(crate) fn verify_secret(
+    secret: &str,
+    verifier: &Verifier,
+    now: UnixTime,
+    used: impl FnOnce(&VerifiedToken),
+) -> Result<VerifiedToken, Unknown> {
+    let token = verifier.verify_access_secret(secret, now).map_err(Unknown::Refused)?;
+    used(&token);
+    Ok(token)
 }
 
 fn basic_password(encoded: &str) -> Option<String> {

@@ -47,6 +47,7 @@ mod passage;
 mod policy;
 mod prepared;
 mod refusal;
+mod registry_index;
 mod representation;
 mod request;
 mod resource;
@@ -69,6 +70,7 @@ pub use oci::{
 };
 pub use policy::{Policy, Rules, UnknownPolicy};
 pub use prepared::Prepared;
+pub use registry_index::{IndexGate, IndexGateConfig, SecretPaths};
 pub use request::{Field, Headers, Method, Request};
 pub use unmounted::Unmounted;
 pub use uses::{Use, Uses};

@@ -1,6 +1,7 @@
 //! Why a gate does not hand out a file, and the one mapping from that to an answer (RFC 9457 bodies, RFC 6750 challenges).
 
 use bytes::Bytes;
+use flatpass_oci::index::QueryError;
 use serde::Serialize;
 
 use crate::answer::{Answer, Body, HeadWriter};
@@ -17,6 +18,8 @@ pub(crate) enum Refusal {
     DamagedDelta,
     /// Another method than `GET` and `HEAD`.
     Method,
+    /// A query that cannot be read.
+    Query(QueryError),
     /// It needs a token, and there is no good one.
     Unknown(Unknown),
     /// The token is good, but not for this.
@@ -30,6 +33,8 @@ pub(crate) enum Refusal {
     Unreadable,
     /// Nobody knows yet which commits contain the object.
     NotIndexed,
+    /// The registry was not seen yet.
+    Unseen,
 }
 
 /// What the token would have to allow.
@@ -115,7 +120,7 @@ pub(crate) fn answer(words: &Words, private: bool, refusal: Refusal) -> Answer {
         .field("Cache-Control", if secret { "private, no-store" } else { "no-cache" })
         .optional("Vary", secret.then_some("Authorization"))
         .optional("Allow", (refusal == Refusal::Method).then_some("GET, HEAD"))
-        .optional("Retry-After", (refusal == Refusal::NotIndexed).then_some("1"));
+        .optional("Retry-After", matches!(refusal, Refusal::NotIndexed | Refusal::Unseen).then_some("1"));
     if let Some(error) = &saying.challenge {
         let realm = quotable(&words.realm);
         let mut challenge = format!("Bearer realm=\"{realm}\"");
@@ -203,6 +208,12 @@ fn say(words: &Words, refusal: Refusal) -> Saying {
             "Only GET and HEAD are allowed",
             "Files of a repository can only be read.",
         ),
+        Refusal::Query(error) => plain(
+            400,
+            "bad-query",
+            "The query cannot be read",
+            &format!("The query cannot be read: {error}."),
+        ),
         Refusal::DamagedCommit => plain(
             500,
             "damaged-commit",
@@ -215,6 +226,13 @@ fn say(words: &Words, refusal: Refusal) -> Saying {
             "not-indexed",
             "The repository is being read",
             "Which app this file belongs to is not known yet, because the repository is being read. Try again in a moment.",
+        ),
+        Refusal::Unseen => plain(
+            503,
+            "unseen",
+            "The registry was not seen yet",
+            "What this registry has is not known yet, because it was not seen so far. Try again in a moment; if it goes on, tell whoever \
+             runs it that the registry cannot be reached.",
         ),
         // The first is answered elsewhere, once the disk was waited for.
         Refusal::WouldWait | Refusal::Unreadable => plain(

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::accept::Accept;
+use crate::accept::{Accept, takes_gzip};
 
 /// The method, as far as a gate cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub struct Headers<'a> {
     pub range: Field<'a>,
     /// `Accept`, of which there may be several
     pub accept: Accept,
+    /// Whether `Accept-Encoding` takes gzip
+    pub takes_gzip: bool,
     /// The last `X-Forwarded-For`.
     pub forwarded_for: Option<&'a [u8]>,
 }
@@ -98,6 +100,10 @@ impl<'a> Headers<'a> {
             17 if name.eq_ignore_ascii_case("if-modified-since") => &mut self.if_modified_since,
             6 if name.eq_ignore_ascii_case("accept") => {
                 self.accept.note(value);
+                return;
+            }
+            15 if name.eq_ignore_ascii_case("accept-encoding") => {
+                self.takes_gzip |= takes_gzip(value);
                 return;
             }
             15 if name.eq_ignore_ascii_case("x-forwarded-for") => {
@@ -127,6 +133,7 @@ pub(crate) struct OwnedRequest {
     path: String,
     query: Option<Box<str>>,
     accept: Accept,
+    takes_gzip: bool,
     fields: [OwnedField; 7],
 }
 
@@ -173,6 +180,7 @@ impl OwnedRequest {
             path: request.path.to_owned(),
             query: request.query.map(Into::into),
             accept: h.accept,
+            takes_gzip: h.takes_gzip,
             fields,
         }
     }
@@ -193,6 +201,7 @@ impl OwnedRequest {
                 if_range,
                 range,
                 accept: self.accept,
+                takes_gzip: self.takes_gzip,
                 forwarded_for: None,
             },
             // Whoever copied the request asked before whether it can be answered at once, and then the use was noted.

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use flatpass_token::Verifier;
+use flatpass_token::{VerifiedToken, Verifier};
 
 use crate::answer::Answer;
-use crate::credentials;
+use crate::credentials::{self, Unknown};
 use crate::moment::Moment;
 use crate::refusal::{Refusal, Words, answer};
 use crate::request::{Method, Request};
 
 /// Answers for the repos that do not exist.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Unmounted {
     /// What the mounts of repos begin with, without a slash at its end: `/repo`.
     pub prefix: String,
@@ -37,6 +37,16 @@ impl Unmounted {
     /// What a private repo of that name would say.
     pub(crate) fn answer(&self, name: &str, request: &Request<'_>, now: Moment) -> Answer {
         let found = credentials::verify(request.headers.authorization, &self.verifier, now.unix(), |_| ());
+        self.answer_to(name, found, request.method)
+    }
+
+    /// The same to somebody whose credentials showed this.
+    pub(crate) fn answer_to(
+        &self,
+        name: &str,
+        found: Result<VerifiedToken, Unknown>,
+        method: Method,
+    ) -> Answer {
         let refusal = found.err().map_or(Refusal::NotFound, Refusal::Unknown);
         let words = Words {
             realm: format!("{}/{name}", self.public_url),
@@ -44,6 +54,6 @@ impl Unmounted {
             problem_url: self.problem_url.clone(),
         };
         let answer = answer(&words, true, refusal);
-        if request.method == Method::Head { answer.without_body() } else { answer }
+        if method == Method::Head { answer.without_body() } else { answer }
     }
 }

@@ -191,12 +191,16 @@ impl RepoView {
         self.repo.policy != RepoPolicy::Private || !entitlements.is_empty()
     }
 
+    /// Whether it is an app that has an offer, or an extension of one.
+    pub(crate) fn is_offered(&self, name: &RefName) -> bool {
+        self.offered.app(name.id()).is_some()
+            || (name.kind() == RefKind::Runtime && self.offered.extended(name.id()).is_some())
+    }
+
     /// Whether the gate asks nobody for a token for this ref, beyond what it asks for the whole repo. The same rule as the
     /// gate's: it guards offered apps with their extensions, and what has a token type that is not open.
     pub(crate) fn is_free(&self, name: &RefName, token_type: i32) -> bool {
-        let guarded = self.offered.app(name.id()).is_some()
-            || (name.kind() == RefKind::Runtime && self.offered.extended(name.id()).is_some());
-        !guarded && open_token_types(&self.repo).contains(&token_type)
+        !self.is_offered(name) && open_token_types(&self.repo).contains(&token_type)
     }
 
     /// Whether the gate serves the ref to everybody.
