@@ -19,6 +19,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::catalogues::Catalogues;
 use crate::config::Config;
+use crate::indexes::Indexes;
 use crate::layouts::Layouts;
 use crate::payment::{self, PaymentProvider};
 use crate::problem::ApiError;
@@ -45,6 +46,8 @@ pub struct App {
     pub(crate) catalogues: Catalogues,
     /// Who looks at the registries.
     pub(crate) registries: Registries,
+    /// What Flatpak reads of both.
+    pub(crate) indexes: Indexes,
     /// Who looks at the layouts.
     pub(crate) layouts: Layouts,
     pub(crate) payment: Box<dyn PaymentProvider>,
@@ -80,15 +83,10 @@ impl App {
         let layouts = Layouts::new(&config);
         layouts.look(&store.repos().await?, &catalogues, now).await;
         let snapshot = Snapshot::make(&config, &store, &files, &uses, &catalogues, None, now).await?;
-        let unmounted = Unmounted {
-            prefix: "/repo".to_owned(),
-            public_url: config.at("repo"),
-            is_name: flatpass_store::is_repo_name,
-            sign_in_url: config.at("sign-in"),
-            problem_url: config.at("problems/"),
-            verifier: Arc::clone(&snapshot.unmounted),
-        };
-        let mounts = layouts.mounts(&config, &snapshot, &files, &uses);
+        let indexes = Indexes::default();
+        let unmounted = unmounted(&config, &snapshot);
+        let mut mounts = layouts.mounts(&config, &snapshot, &files, &uses);
+        mounts.extend(indexes.mounts(&config, &snapshot, &uses, &unmounted));
         let gates = Arc::new(Gates::new(files).with_unmounted(unmounted));
         gates.replace(mounts);
         Ok(Arc::new(Self {
@@ -99,6 +97,7 @@ impl App {
             catalogues,
             registries,
             layouts,
+            indexes,
             wake: Notify::new(),
             taken_up: watch::Sender::new(0),
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -123,6 +122,18 @@ impl App {
 
     pub(crate) fn now(&self) -> UnixTime {
         self.clock.now().unix()
+    }
+}
+
+/// What answers where no repo is.
+pub(crate) fn unmounted(config: &Config, snapshot: &Snapshot) -> Unmounted {
+    Unmounted {
+        prefix: "/repo".to_owned(),
+        public_url: config.at("repo"),
+        is_name: flatpass_store::is_repo_name,
+        sign_in_url: config.at("sign-in"),
+        problem_url: config.at("problems/"),
+        verifier: Arc::clone(&snapshot.unmounted),
     }
 }
 

@@ -6,6 +6,7 @@ mod api;
 mod app;
 mod catalogues;
 pub mod config;
+mod indexes;
 mod layouts;
 mod mail;
 mod membership;

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-use crate::app::{App, router};
+use crate::app::{App, router, unmounted};
 use crate::config::{Config, Tls};
 use crate::payment;
 use crate::snapshot::{Snapshot, SnapshotError};
@@ -281,7 +281,9 @@ async fn try_reload(app: &Arc<App>, seen: Option<u64>) -> Result<u64, SnapshotEr
     )
     .await?;
     app.catalogues.keep(|repo| snapshot.repos.contains_key(repo));
-    app.gates.replace(app.layouts.mounts(&app.config, &snapshot, app.gates.cache(), &app.uses));
+    let mut mounts = app.layouts.mounts(&app.config, &snapshot, app.gates.cache(), &app.uses);
+    mounts.extend(app.indexes.mounts(&app.config, &snapshot, &app.uses, &unmounted(&app.config, &snapshot)));
+    app.gates.replace(mounts);
     app.snapshot.store(Arc::new(snapshot));
     app.registries.follow(app);
     Ok(counter)
