@@ -1,0 +1,221 @@
+"""The index of a registry that everybody may pull from, with the real flatpak: public, and private to members by a secret path."""
+
+import gzip
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+from stage.images import GO_ARCH, Images, Layout, repository
+from stage.person import Person
+from stage.registry import Notified, Registry
+from stage.repo import FREE, PAID, RUNTIME, app_ref, arch
+from stage.store import Store, programs
+
+STOCK = f"label%3Aorg.flatpak.ref%3Aexists=1&architecture={GO_ARCH[arch()]}&os=linux&tag=latest"  # what flatpak 1.14 asks for
+LATEST = 15  # seconds in which a change must have been taken up
+
+
+class Market:
+    """A store with the repo `apps`, which is the namespace `shop` of docker-registry, and people."""
+
+    def __init__(self, folder, images: Images, *options: str, look_seconds: int = 3600, webhook: bool = False):
+        self.folder = folder
+        self.images = images
+        self.store = Store(folder / "store", programs())
+        self.store.set("registries", look_seconds=look_seconds)
+        self.registry = Registry(folder / "registry").start()
+        self.pushed = images.layout.push_all(self.registry.host, "shop")
+        hook = ["--webhook"] if webhook else []
+        added = self.store.json("repo", "add", "apps", self.registry.source("shop"), "--access", "none", *hook, *options)
+        if webhook:
+            told = added["webhook"]
+            self.registry.notified = Notified(told["url"], {"Authorization": f"Bearer {told['secret']}"})
+            self.registry.restart()
+        self._people: list[Person] = []
+
+    def start(self) -> "Market":
+        self.store.start()
+        self.until(lambda: self.listed())
+        return self
+
+    def index(self, prefix: str = "repo", query: str = STOCK, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        return self.store.get(f"{prefix}/apps/index/static?{query}", headers)
+
+    def listed(self) -> dict[str, str]:
+        """The digest for each ref that strangers see."""
+        status, _, body = self.index()
+        return refs(body) if status == 200 else {}
+
+    def until(self, condition) -> None:
+        deadline = time.monotonic() + LATEST
+        while not condition():
+            assert time.monotonic() < deadline, self.store.log()
+            time.sleep(0.05)
+
+    def person(self, name: str, url: str | None = None) -> Person:
+        person = Person(self.folder / "people", name, programs())
+        self._people.append(person)
+        if url:
+            person.flatpak("remote-add", "shop", url)
+        return person
+
+    def member(self, name: str, *apps: str) -> tuple[Person, dict]:
+        """Somebody who may have these apps, with the secret of their device in the path of the remote."""
+        person = self.person(name)
+        self.store.command("account", "add", person.email, stdin=person.password + "\n")
+        for app in apps:
+            self.store.command("grant", person.email, "apps", app)
+        made = self.store.json("access-token", "add", person.email, "apps", "--name", "laptop")
+        self.store.settle()
+        person.flatpak("remote-add", "shop", oci(self.store.url) + f"i/{made['secret']}/apps")
+        return person, made
+
+    def end(self) -> None:
+        for person in self._people:
+            person.leave()
+        self.store.kill()
+        self.registry.stop()
+
+
+def oci(url: str) -> str:
+    return "oci+" + url
+
+
+def refs(index: bytes) -> dict[str, str]:
+    found = {}
+    for result in json.loads(index)["Results"]:
+        for image in result["Images"] + [image for each in result["Lists"] for image in each["Images"]]:
+            assert image["Labels"]["org.flatpak.ref"] not in found, "a ref that stands there twice"
+            found[image["Labels"]["org.flatpak.ref"]] = image["Digest"]
+    return found
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory) -> Images:
+    images = Images(tmp_path_factory.mktemp("images"))
+    images.export(FREE, "free as can be", described=True)
+    return images
+
+
+@pytest.fixture
+def market(tmp_path, images):
+    markets = []
+
+    def make(*options: str, **how) -> Market:
+        markets.append(Market(tmp_path, images, *options, **how))
+        return markets[-1].start()
+
+    yield make
+    for one in markets:
+        one.end()
+
+
+def newer(images: Images, folder, says: str) -> Layout:
+    """A newer version of the free app, beside the images that all tests share."""
+    repo = images.repo.copy_to(folder / "newer-source")
+    repo.export_app(FREE, says, described=True)
+    layout = Layout(folder / "newer")
+    layout.add(repo, app_ref(FREE))
+    return layout
+
+
+def test_everybody_lists_searches_and_installs_what_is_free(market):
+    here = market()
+    assert here.listed() == here.pushed
+    ann = here.person("ann", oci(here.store.repo_url("apps")))
+    assert {FREE, PAID, RUNTIME} <= set(ann.flatpak("remote-ls", "--all", "--columns=application", "shop").stdout.split())
+    ann.flatpak("update", "--appstream", "shop")
+    found = ann.flatpak("search", "--columns=application,remotes", "Free")
+    assert FREE in found.stdout, found.stdout
+    icons = list((ann.home / ".local/share/flatpak/appstream/shop").rglob(f"icons/64x64/{FREE}.png"))
+    assert icons and icons[0].read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    ann.flatpak("install", "-y", "shop", FREE)
+    assert "free as can be" in ann.run("flatpak", "run", FREE).stdout
+
+
+def test_a_push_is_seen_at_once_when_the_registry_tells_of_it(market, images, tmp_path):
+    here = market(webhook=True)
+    ann = here.person("ann", oci(here.store.repo_url("apps")))
+    ann.flatpak("install", "-y", "shop", FREE)
+    before = here.listed()
+    new = newer(images, tmp_path, "free, version 2").push(app_ref(FREE), here.registry.host, repository(app_ref(FREE), "shop"))
+    here.until(lambda: here.listed()[app_ref(FREE)] == new)
+    assert {**before, app_ref(FREE): new} == here.listed()
+    ann.flatpak("update", "-y")
+    assert "free, version 2" in ann.run("flatpak", "run", FREE).stdout
+
+
+def test_a_push_is_seen_at_the_next_look_and_a_registry_that_is_down_takes_nothing_away(market, images, tmp_path):
+    here = market(look_seconds=1)
+    ann = here.person("ann", oci(here.store.repo_url("apps")))
+    ann.flatpak("install", "-y", "shop", FREE)
+    new = newer(images, tmp_path, "free, version 2").push(app_ref(FREE), here.registry.host, repository(app_ref(FREE), "shop"))
+    here.until(lambda: here.listed()[app_ref(FREE)] == new)
+    ann.flatpak("update", "-y")
+    assert "free, version 2" in ann.run("flatpak", "run", FREE).stdout
+    here.registry.stop()
+    here.until(lambda: "cannot be looked at" in here.store.log())
+    assert here.listed()[app_ref(FREE)] == new
+    # And after a restart of the store, with the registry still down.
+    here.store.restart()
+    assert here.listed()[app_ref(FREE)] == new
+    done = ann.flatpak("install", "-y", "shop", PAID, check=False)
+    assert done.returncode != 0 and "onnect" in done.stdout, done.stdout
+
+
+def test_programs_get_validators_compression_and_plain_refusals(market):
+    here = market()
+    status, headers, body = here.index()
+    assert status == 200 and headers["content-type"] == "application/json"
+    assert headers["cache-control"] == "no-cache"
+    status, again, nothing = here.index(**{"If-None-Match": headers["etag"]})
+    assert (status, nothing, again["etag"]) == (304, b"", headers["etag"])
+    status, packed, compressed = here.index(**{"Accept-Encoding": "gzip"})
+    assert packed["content-encoding"] == "gzip" and packed["etag"] != headers["etag"]
+    assert gzip.decompress(compressed) == body and len(compressed) < len(body)
+    # What flatpak makes of it: the registry's own address, and icons beside the index.
+    document = json.loads(body)
+    assert document["Registry"] == here.registry.url
+    free = next(result for result in document["Results"] if result["Name"] == repository(app_ref(FREE), "shop"))
+    icon = free["Images"][0]["Labels"]["org.freedesktop.appstream.icon-64"]
+    assert icon.startswith("../icons/") and icon.endswith(".png")
+    status, headers, png = here.store.get(urllib.parse.urljoin("repo/apps/index/static", icon))
+    assert (status, headers["content-type"]) == (200, "image/png") and png.startswith(b"\x89PNG")
+    assert "immutable" in headers["cache-control"]
+    dynamic = here.store.get(f"repo/apps/index/dynamic?repository={free['Name']}")
+    assert [result["Name"] for result in json.loads(dynamic[2])["Results"]] == [free["Name"]]
+    for query in ("tag=%", "label:=1", "label:a:exists=2", "&".join(["tag=a"] * 40), "tag=" + "a" * 5000):
+        status, headers, body = here.index(query=query)
+        assert status == 400 and headers["content-type"] == "application/problem+json", query
+    for path in ("index", "index/", "index/static/", "index/Static", "index/static%2f", "icons/", "icons/x.png",
+                 "icons/" + "0" * 64 + ".png", "icons/../index/static", "summary", "config", "/index/static"):
+        assert here.store.get(f"repo/apps/{path}")[0] == 404, path
+
+
+def test_only_who_knows_the_webhooks_secret_is_heard(market):
+    here = market(webhook=True)
+    secret = here.registry.notified.headers["Authorization"]
+    path = "api/v1/registry-events/"
+    event = {"events": [{"action": "push", "target": {"repository": "shop/x"}}]}
+
+    def tell(name: str, body: bytes, authorization: str | None) -> int:
+        headers = {"Authorization": authorization} if authorization else {}
+        request = urllib.request.Request(here.store.url + path + name, data=body, headers=headers, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status
+        except urllib.error.HTTPError as refused:
+            return refused.code
+
+    good = json.dumps(event).encode()
+    assert tell("apps", good, secret) == 202
+    for name, authorization in (("apps", None), ("apps", "Bearer wrong"), ("apps", "Basic d3Jvbmc6d3Jvbmc="), ("apps", "Bearer "),
+                                ("nothing", secret), ("nothing", "Bearer "), ("apps", "Digest x"), ("apps", "Bearer")):
+        assert tell(name, good, authorization) == 401, (name, authorization)
+    for body in (b"", b"{", b"[]", b'{"events":1}', b'{"events":[{"action":1}]}', b"[" * 100_000, b"\xff\xfe"):
+        assert tell("apps", body, secret) == 400, body[:20]
+    assert tell("apps", b" " * 2_000_000, secret) == 413
+    assert here.listed() == here.pushed
