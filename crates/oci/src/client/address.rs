@@ -49,6 +49,11 @@ impl RegistryAddress {
         is_secret(&self.0)
     }
 
+    /// Where it says who it lets in.
+    pub(crate) fn door(&self) -> Url {
+        self.at("v2/")
+    }
+
     /// Where its list of repositories begins, so many on a page.
     pub(crate) fn catalog(&self, page: usize) -> Url {
         let mut url = self.at("v2/_catalog");

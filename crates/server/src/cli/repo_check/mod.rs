@@ -1,7 +1,9 @@
 //! `flatpass repo check`: reads a repository as clients will see it, and says what would go wrong and what mends it.
 
 mod key_ends;
+mod layout;
 mod listing;
+mod registry;
 mod signatures;
 mod summary;
 mod token_types;
@@ -11,7 +13,7 @@ use std::path::Path;
 
 use flatpass_ostree::Checksum;
 use flatpass_ostree::repo::{Mode, Repo as OstreeRepo, RepoError};
-use flatpass_store::{Repo, RepoListing, RepoPolicy};
+use flatpass_store::{Repo, RepoListing, RepoPolicy, RepoSource};
 use flatpass_token::{RefName, UnixTime};
 use serde_json::{Value, json};
 
@@ -71,9 +73,16 @@ struct Look<'a> {
 /// Checks the repo; exit code 3 when there is a problem.
 pub(super) async fn run(shop: &Shop, repo: &Repo) -> Result<Answer, Failure> {
     let offers = shop.store.offers(&repo.name).await?;
-    let priced = offers.into_iter().map(|offer| offer.app_id).collect();
+    let priced: BTreeSet<_> = offers.into_iter().map(|offer| offer.app_id).collect();
     let listing = shop.store.repo_listing(&repo.name).await?;
-    let Some(root) = repo.source.ostree() else { return Ok(told(repo, &[])) };
+    let root = match &repo.source {
+        RepoSource::Ostree(root) => root,
+        RepoSource::OciLayout(path) => return Ok(told(repo, &layout::findings(repo, path))),
+        RepoSource::Registry(registry) => {
+            let findings = registry::findings(shop, repo, registry, !priced.is_empty()).await?;
+            return Ok(told(repo, &findings));
+        }
+    };
     let path = quoted(&root.display().to_string());
     let findings = match OstreeRepo::open(root) {
         Err(error) => vec![unreadable(&path, &error)],
