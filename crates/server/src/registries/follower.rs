@@ -24,6 +24,9 @@ const AT_ONCE: usize = 4;
 /// More names than this are not kept until the next look: then it is at all of them.
 const MOST_WANTED: usize = 1000;
 
+/// After so long a repository that a registry told of is looked at once more. docker-registry tells of a manifest before the tag leads to it.
+const ONCE_MORE: Duration = Duration::from_secs(1);
+
 /// What is to be looked at soon.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
@@ -86,13 +89,25 @@ impl Follower {
         let mut opened: Option<Opened> = None;
         let mut told_of_part = false;
         let mut next = Instant::now();
+        let mut once_more = BTreeSet::new();
+        let mut once_more_at = next;
         loop {
             let everything = tokio::select! {
                 () = tokio::time::sleep_until(next) => true,
                 () = self.wanted.wake.notified() => false,
+                () = tokio::time::sleep_until(once_more_at), if !once_more.is_empty() => false,
             };
             let Some(app) = self.app.upgrade() else { return };
-            let wanted = self.wanted.take();
+            let told = self.wanted.take();
+            let mut wanted = told.clone();
+            if Instant::now() >= once_more_at {
+                wanted.append(&mut once_more);
+            }
+            // Who is told again and again does not put it off.
+            if once_more.is_empty() {
+                once_more_at = Instant::now() + ONCE_MORE;
+            }
+            once_more.extend(told);
             let mut changed = false;
             let looked = match access::open(&app, &self.repo, &self.registry, opened.take()).await {
                 Ok(ready) => {

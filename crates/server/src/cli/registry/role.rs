@@ -76,7 +76,9 @@ pub(in crate::cli) async fn run(shop: &Shop, role: Role) -> Result<Answer, Failu
     let hint = match (new, who.strip_prefix("robot/")) {
         (None, _) => String::new(),
         (Some(_), Some(robot)) => format!("\nA password for docker login:  flatpass robot secret {robot}"),
-        (Some(_), None) => format!("\nA password for docker login:  flatpass access-token add EMAIL {name} --name docker"),
+        (Some(_), None) => {
+            format!("\nA password for docker login:  flatpass access-token add EMAIL {name} --name docker")
+        }
     };
     Ok(Answer::new(format!("{text}{hint}"), json!({ "repo": name, "holder": holder, "role": new })))
 }

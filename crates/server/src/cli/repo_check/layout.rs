@@ -24,7 +24,12 @@ pub(super) fn findings(repo: &Repo, path: &Path) -> Vec<Finding> {
         }
     };
     let notes = layout.notes().iter().map(|note| {
-        found(Weight::Note, "not-served", format!("{} is not served: {}.", note.what, note.why.trim_end_matches('.')), None)
+        found(
+            Weight::Note,
+            "not-served",
+            format!("{} is not served: {}.", note.what, note.why.trim_end_matches('.')),
+            None,
+        )
     });
     let empty = layout.catalogue().images().is_empty().then(|| {
         let advice = "Add one with: flatpak build-bundle --oci REPO DIRECTORY APP";

@@ -81,13 +81,19 @@ impl Look<'_> {
     fn at_policy(&mut self, is_priced: bool) {
         let is_guarded = is_priced && self.repo.policy != RepoPolicy::Open;
         if self.registry.access == RegistryAccess::None && is_guarded {
-            let what = format!("{} asks nobody for a token, so what has a price can be pulled unpaid.", self.registry);
+            let what = format!(
+                "{} asks nobody for a token, so what has a price can be pulled unpaid.",
+                self.registry
+            );
             let mend = self.set("--access realm");
-            self.problem("unguarded", what, vec![mend]).advice =
-                Some("Or --access broker --robot USER, for a registry that knows its own accounts only.".to_owned());
+            self.problem("unguarded", what, vec![mend]).advice = Some(
+                "Or --access broker --robot USER, for a registry that knows its own accounts only."
+                    .to_owned(),
+            );
         }
         if self.registry.access == RegistryAccess::Broker && self.registry.robot.is_none() {
-            let what = "The store has no account at the registry, so it can fetch tokens for nobody.".to_owned();
+            let what =
+                "The store has no account at the registry, so it can fetch tokens for nobody.".to_owned();
             let mend = self.set("--robot USER");
             self.problem("no-robot", what, vec![mend]);
         }
@@ -96,13 +102,15 @@ impl Look<'_> {
     fn unreachable(&mut self, error: &RegistryError) {
         let code = match error {
             RegistryError::NotFound { .. } => "no-registry",
-            RegistryError::Scheme { .. } | RegistryError::Challenge { .. } | RegistryError::InsecureRealm { .. } => {
-                "challenge"
-            }
+            RegistryError::Scheme { .. }
+            | RegistryError::Challenge { .. }
+            | RegistryError::InsecureRealm { .. } => "challenge",
             _ => "unreachable",
         };
-        self.problem(code, format!("{error}."), vec![]).advice =
-            Some("See whether the address is right, the registry runs, and its certificate is trusted here.".to_owned());
+        self.problem(code, format!("{error}."), vec![]).advice = Some(
+            "See whether the address is right, the registry runs, and its certificate is trusted here."
+                .to_owned(),
+        );
     }
 
     /// Whether the registry asks as it should for the repo's access.
@@ -113,12 +121,15 @@ impl Look<'_> {
             (RegistryAccess::None, Door::Asks(_)) => {
                 let what = format!("{} asks for credentials, and the store has none.", self.registry);
                 let mend = self.set("--access broker --robot USER");
-                self.problem("asks", what, vec![mend]).advice =
-                    Some("Or --access realm, if the registry is yours and can take this store's tokens.".to_owned());
+                self.problem("asks", what, vec![mend]).advice = Some(
+                    "Or --access realm, if the registry is yours and can take this store's tokens."
+                        .to_owned(),
+                );
                 false
             }
             (RegistryAccess::Realm | RegistryAccess::Broker, Door::Open) => {
-                let what = format!("{} lets everybody in, so what has a price can be pulled unpaid.", self.registry);
+                let what =
+                    format!("{} lets everybody in, so what has a price can be pulled unpaid.", self.registry);
                 let settings = self.settings();
                 let is_realm = self.registry.access == RegistryAccess::Realm;
                 self.problem("open", what, vec![]).advice = Some(if is_realm {
@@ -129,7 +140,8 @@ impl Look<'_> {
                 true
             }
             (RegistryAccess::Realm, Door::Asks(Asked::Basic)) => {
-                let what = format!("{} asks for passwords of its own, not for this store's tokens.", self.registry);
+                let what =
+                    format!("{} asks for passwords of its own, not for this store's tokens.", self.registry);
                 let settings = self.settings();
                 self.problem("not-realm", what, vec![]).advice = Some(format!(
                     "Put this into its settings, in place of its own accounts, and restart it:\n{settings}"
@@ -138,7 +150,11 @@ impl Look<'_> {
             }
             (RegistryAccess::Realm, Door::Asks(Asked::Token { realm: asked, service })) => {
                 if Url::parse(&realm).ok().as_ref() != Some(asked.url()) {
-                    let what = format!("{} sends its clients to {} for tokens, not to {realm}.", self.registry, asked.url());
+                    let what = format!(
+                        "{} sends its clients to {} for tokens, not to {realm}.",
+                        self.registry,
+                        asked.url()
+                    );
                     let settings = self.settings();
                     self.problem("not-realm", what, vec![]).advice =
                         Some(format!("Put this into its settings and restart it:\n{settings}"));
@@ -147,7 +163,10 @@ impl Look<'_> {
                 let service = service.as_deref().unwrap_or_default();
                 if service != self.registry.service {
                     let ours = &self.registry.service;
-                    let what = format!("{} calls itself {service:?}; this store takes it for {ours:?}.", self.registry);
+                    let what = format!(
+                        "{} calls itself {service:?}; this store takes it for {ours:?}.",
+                        self.registry
+                    );
                     let mend = self.set(&format!("--service {}", crate::cli::shell::quoted(service)));
                     self.problem("service", what, vec![mend]);
                     return false;
@@ -189,7 +208,10 @@ impl Look<'_> {
                     KeyPhase::Signing | KeyPhase::Retired => "which signs now".to_owned(),
                 };
                 let what = format!("{} refuses tokens of the key {}, {when}.", self.registry, key.kid);
-                let mend = format!("flatpass repo certificates {} > /etc/docker/registry/flatpass.pem", self.repo.name);
+                let mend = format!(
+                    "flatpass repo certificates {} > /etc/docker/registry/flatpass.pem",
+                    self.repo.name
+                );
                 let issuer = self.shop.config.issuer();
                 self.problem("key", what, vec![mend]).advice = Some(format!(
                     "Write to the file that its rootcertbundle names, and restart it. Its issuer must be {issuer}, and its clock right."
@@ -206,9 +228,11 @@ impl Look<'_> {
     fn sign(&self, key: &SigningKey, access: Vec<Right>) -> Result<Secret, Failure> {
         let issuer = self.shop.config.issuer();
         let seconds = i64::from(SECONDS);
-        let made = RegistryTokenFor { issuer: &issuer, service: &self.registry.service, subject: "", seconds };
+        let made =
+            RegistryTokenFor { issuer: &issuer, service: &self.registry.service, subject: "", seconds };
         let token = made.sign(key, access, self.shop.now, &mut system_rng());
-        let token = token.map_err(|error| Failure::told(error.to_string(), "rotate the key: flatpass key rotate"))?;
+        let token =
+            token.map_err(|error| Failure::told(error.to_string(), "rotate the key: flatpass key rotate"))?;
         Ok(Secret::from(token))
     }
 
@@ -233,8 +257,13 @@ impl Look<'_> {
                 }
                 Err(error) => {
                     let mend = self.set("--repository NAME --repository NAME");
-                    self.problem("catalog", format!("The store cannot list the repositories: {error}."), vec![mend])
-                        .advice = Some("Many hosted registries list nothing: name the repositories then.".to_owned());
+                    self.problem(
+                        "catalog",
+                        format!("The store cannot list the repositories: {error}."),
+                        vec![mend],
+                    )
+                    .advice =
+                        Some("Many hosted registries list nothing: name the repositories then.".to_owned());
                 }
             }
             return Ok(());

@@ -49,7 +49,8 @@ impl Refusal {
                 (StatusCode::BAD_REQUEST, ErrorCode::Unsupported)
             }
             Self::Credentials | Self::LogIn(_) => (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized),
-            Self::Denied(_) => (StatusCode::FORBIDDEN, ErrorCode::Denied),
+            // Registries themselves answer 401 to everything that is denied, and container tools show the words of no other status.
+            Self::Denied(_) => (StatusCode::UNAUTHORIZED, ErrorCode::Denied),
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported),
             Self::Store(error) => {
@@ -68,7 +69,7 @@ impl IntoResponse for Refusal {
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match self {
-            Self::Credentials | Self::LogIn(_) => {
+            Self::Credentials | Self::LogIn(_) | Self::Denied(_) => {
                 headers
                     .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"flatpass\""));
             }
