@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::answer::Answer;
 use crate::disk::{Disk, DiskError, Root};
 use crate::file_cache::{FileCache, Freshness};
-use crate::listing::{Listing, Listings};
+use crate::listing::{Listing, Listings, MOST_BYTES};
 use crate::moment::Moment;
 use crate::object_index::{Judgement, ObjectIndex};
 use crate::passage::Passage;
@@ -111,7 +111,13 @@ impl Gate {
     /// The same, with another choice of who sees which index. It matters only while the repo is private.
     #[must_use]
     pub fn with_listing(self, listing: Listing) -> Self {
-        Self { listings: Listings::new(listing), ..self }
+        self.with_listing_in(listing, MOST_BYTES)
+    }
+
+    /// The same, and the indexes take so many bytes of memory, unless one of them alone takes more.
+    #[must_use]
+    pub fn with_listing_in(self, listing: Listing, bytes: u64) -> Self {
+        Self { listings: Listings::new(listing, bytes), ..self }
     }
 
     /// Notes there when and from where access tokens are used.

@@ -35,6 +35,10 @@ pub(crate) enum Refusal {
     NotIndexed,
     /// The registry was not seen yet.
     Unseen,
+    /// The subject had too many different indexes made lately.
+    TooManyIndexes,
+    /// Too many wait for indexes of their own.
+    Crowded,
 }
 
 /// What the token would have to allow.
@@ -120,7 +124,7 @@ pub(crate) fn answer(words: &Words, private: bool, refusal: Refusal) -> Answer {
         .field("Cache-Control", if secret { "private, no-store" } else { "no-cache" })
         .optional("Vary", secret.then_some("Authorization"))
         .optional("Allow", (refusal == Refusal::Method).then_some("GET, HEAD"))
-        .optional("Retry-After", matches!(refusal, Refusal::NotIndexed | Refusal::Unseen).then_some("1"));
+        .optional("Retry-After", retry_after(refusal));
     if let Some(error) = &saying.challenge {
         let realm = quotable(&words.realm);
         let mut challenge = format!("Bearer realm=\"{realm}\"");
@@ -139,6 +143,15 @@ pub(crate) fn answer(words: &Words, private: bool, refusal: Refusal) -> Answer {
         .field("Content-Type", "application/problem+json")
         .finish();
     Answer::new(saying.status, head, Body::Bytes(body))
+}
+
+/// Seconds after which it is worth asking again.
+fn retry_after(refusal: Refusal) -> Option<&'static str> {
+    match refusal {
+        Refusal::NotIndexed | Refusal::Unseen | Refusal::Crowded => Some("1"),
+        Refusal::TooManyIndexes => Some("3"),
+        _ => None,
+    }
 }
 
 fn say(words: &Words, refusal: Refusal) -> Saying {
@@ -233,6 +246,18 @@ fn say(words: &Words, refusal: Refusal) -> Saying {
             "The registry was not seen yet",
             "What this registry has is not known yet, because it was not seen so far. Try again in a moment; if it goes on, tell whoever \
              runs it that the registry cannot be reached.",
+        ),
+        Refusal::TooManyIndexes => plain(
+            429,
+            "too-many-indexes",
+            "Too many different indexes",
+            "This account asked for too many different parts of the repository in a short time. Try again in some seconds.",
+        ),
+        Refusal::Crowded => plain(
+            503,
+            "crowded",
+            "Too many are asking",
+            "Too many accounts wait for their part of the repository's index at this moment. Try again in a moment.",
         ),
         // The first is answered elsewhere, once the disk was waited for.
         Refusal::WouldWait | Refusal::Unreadable => plain(

@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod personal;
+mod ration;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use quick_cache::sync::Cache;
 
 use self::catalogue::{Catalogue, Stamp};
 use self::personal::{Item, Personal};
+use self::ration::Ration;
 use crate::disk::Disk;
 use crate::file_cache::Freshness;
 use crate::gate::Gate;
@@ -25,8 +27,8 @@ use crate::moment::Moment;
 use crate::refusal::Refusal;
 use crate::resource::Resource;
 
-/// The most memory that the indexes of one repo take.
-const MOST_BYTES: u64 = 64 << 20;
+/// The memory that the indexes of one repo take, unless one of them alone takes more.
+pub(crate) const MOST_BYTES: u64 = 64 << 20;
 /// How many tokens are remembered with the set of refs that they may list.
 const MOST_PEOPLE: usize = 4096;
 /// How many files are found by their checksum.
@@ -68,6 +70,7 @@ pub(crate) struct Listings {
     people: Cache<Person, Weak<Personal>>,
     /// By the set of refs. This alone holds the memory.
     sets: Cache<Set, Arc<Personal>, BySize>,
+    ration: Ration,
     /// By the checksum of a file in it.
     files: Cache<Item, Weak<Personal>>,
 }
@@ -86,12 +89,16 @@ struct Set {
     bits: Box<[u64]>,
 }
 
+/// What weighs more than the cache holds would never be kept, and so be made again for each file of it that somebody asks for. It counts as
+/// half: two of them are kept at most.
 #[derive(Clone, Debug)]
-struct BySize;
+struct BySize {
+    most: u64,
+}
 
 impl Weighter<Set, Arc<Personal>> for BySize {
     fn weight(&self, _: &Set, personal: &Arc<Personal>) -> u64 {
-        personal.bytes()
+        personal.bytes().min(self.most)
     }
 }
 
@@ -106,7 +113,7 @@ pub(crate) struct Asking<'a> {
 
 impl Listings {
     /// `None` when everybody gets the operator's own index.
-    pub(crate) fn new(listing: Listing) -> Option<Self> {
+    pub(crate) fn new(listing: Listing, most_bytes: u64) -> Option<Self> {
         let Listing::PerPerson { signer } = listing else { return None };
         Some(Self {
             signer,
@@ -115,7 +122,8 @@ impl Listings {
             generations: AtomicU64::new(0),
             people: Cache::new(MOST_PEOPLE),
             // So few expected entries make it one piece, which takes a large one too.
-            sets: Cache::with_weighter(32, MOST_BYTES, BySize),
+            sets: Cache::with_weighter(32, most_bytes, BySize { most: most_bytes / 2 }),
+            ration: Ration::default(),
             files: Cache::new(MOST_FILES),
         })
     }
@@ -181,13 +189,17 @@ impl Listings {
         let bits = catalogue.bits(|name| asking.token.allows(Verb::List, name));
         let set = Set { generation: person.generation, bits };
         let made = self.sets.get_or_insert_with(&set, || {
-            let personal = Personal::make(&catalogue, &set.bits, self.signer.as_deref(), asking.now);
-            personal.map(Arc::new).inspect(|personal| self.note(personal))
+            let _turn = self.ration.turn(asking.token.subject(), asking.now)?;
+            let made = Personal::make(&catalogue, &set.bits, self.signer.as_deref(), asking.now);
+            let personal = made.map_err(|error| {
+                tracing::error!(repo = asking.gate.name(), error, "an index cannot be signed");
+                Refusal::Unreadable
+            })?;
+            let personal = Arc::new(personal);
+            self.note(&personal);
+            Ok(personal)
         });
-        let personal = made.map_err(|error| {
-            tracing::error!(repo = asking.gate.name(), error, "an index cannot be signed");
-            Refusal::Unreadable
-        })?;
+        let personal = made?;
         if !asking.token.is_diminished() {
             self.people.insert(person, Arc::downgrade(&personal));
         }

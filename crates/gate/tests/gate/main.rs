@@ -12,6 +12,7 @@ mod members;
 mod objects;
 mod outsiders;
 mod private;
+mod ration;
 mod registry;
 mod registry_rights;
 mod rights;
