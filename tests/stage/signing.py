@@ -7,12 +7,12 @@ from pathlib import Path
 class Key:
     """`secret` is the exported secret key, which the store gets; `public` is what clients get."""
 
-    def __init__(self, folder: Path, name: str = "Stage repository"):
+    def __init__(self, folder: Path, name: str = "Stage repository", algorithm: str = "ed25519"):
         self.home = folder / "gnupg"
         self.home.mkdir(parents=True, mode=0o700)
         self.secret = folder / "secret.gpg"
         self.public = folder / "public.gpg"
-        self._gpg("--quick-gen-key", "--passphrase", "", name, "ed25519", "sign", "never")
+        self._gpg("--quick-gen-key", "--passphrase", "", name, algorithm, "sign", "never")
         listed = self._gpg("--list-keys", "--with-colons").decode()
         self.id = next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:"))
         self.secret.touch(mode=0o600)

@@ -1,30 +1,22 @@
-//! How long it takes to make an index per person: `index_per_person REPO [PERSON…]`. Each person may list the ids below a prefix. It prints
-//! one line of JSON with milliseconds: the operator's index read, a first and a second person's index made, and the median and the slowest
-//! of a thousand answers that are there already.
+//! How long it takes to make an index per person: `index_per_person REPO KEY PERSON…`. KEY is a file with the OpenPGP secret key that signs, as
+//! the server has it. Each person may list the ids below some prefixes, with a comma between them. It prints one line of JSON with
+//! milliseconds: each person's index made, with all that is made and signed for it, and the median and the slowest of thousands of
+//! answers that are there already.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use flatpass::openpgp::OpenPgpKey;
 use flatpass_gate::{
-    CacheLimits, Clock, FileCache, Gate, GateConfig, Headers, IndexSigner, Listing, Method, Policy, Request,
-    Rules,
+    CacheLimits, Clock, FileCache, Gate, GateConfig, Headers, Listing, Method, Policy, Request, Rules,
 };
-use flatpass_token::{Claims, Grant, KeySet, SigningKey, UnixTime, Verb, Verifier, VerifierConfig};
-
-/// As long as an Ed25519 signature is.
-#[derive(Debug)]
-struct Nobody;
-
-impl IndexSigner for Nobody {
-    fn sign(&self, _: &[u8], _: UnixTime) -> Result<Vec<u8>, String> {
-        Ok(vec![0; 119])
-    }
-}
+use flatpass_token::{Claims, Grant, KeySet, SigningKey, Verb, Verifier, VerifierConfig};
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let root = arguments.next().context("REPO is missing")?;
+    let signer = OpenPgpKey::read(&std::fs::read(arguments.next().context("KEY is missing")?)?)?;
     let people: Vec<String> = arguments.collect();
     let (clock, key) = (Clock::system(), SigningKey::generate()?);
     let (issuer, repo) = ("https://shop.example/", "https://shop.example/repo/apps");
@@ -41,24 +33,24 @@ fn main() -> anyhow::Result<()> {
         problem_url: String::new(),
         objects: None,
     };
-    let listing = Listing::PerPerson { signer: Some(Arc::new(Nobody)) };
+    let listing = Listing::PerPerson { signer: Some(Arc::new(signer)) };
     let gate = Gate::open(config, verifier, cache)?.with_listing(listing);
     let mut cold = Vec::new();
     let mut warm = Vec::new();
     let mut bytes = 0;
-    for prefix in people {
+    for person in people {
         let token = key.sign(&Claims {
             iss: issuer.to_owned(),
             aud: repo.to_owned(),
-            sub: prefix.clone(),
+            sub: person.clone(),
             sid: None,
             client_id: "measure".to_owned(),
             iat: now,
             exp: now.plus_seconds(3600),
             nbf: None,
-            jti: prefix.clone(),
+            jti: person.clone(),
             authorization_details: vec![Grant {
-                prefixes: vec![prefix],
+                prefixes: person.split(',').map(str::to_owned).collect(),
                 ..Grant::for_ids(&[Verb::List], Vec::<String>::new())
             }],
         })?;
@@ -71,12 +63,13 @@ fn main() -> anyhow::Result<()> {
                 &Request { method: Method::Get, path, query: None, headers, peer: None },
                 clock.now(),
             );
+            let elapsed = started.elapsed().as_secs_f64() * 1000.0;
             anyhow::ensure!(answer.status() == 200, "{path}: {}", answer.status());
             bytes = answer.field("Content-Length").map_or(0, |length| length.parse().unwrap_or(0));
-            Ok(started.elapsed().as_secs_f64() * 1000.0)
+            Ok(elapsed)
         };
         cold.push(ask("summary")?);
-        for path in ["summary", "summary.idx", "summary.idx.sig"] {
+        for path in ["summary", "summary.sig", "summary.idx", "summary.idx.sig"] {
             for _ in 0..1000 {
                 warm.push(ask(path)?);
             }

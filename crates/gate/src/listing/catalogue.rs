@@ -110,7 +110,8 @@ impl Catalogue {
             let list = match known {
                 Some(known) => Ok(Arc::clone(known)),
                 None => {
-                    AppListSource::read(commit, &|checksum, kind| load(asking, checksum, kind)).map(Arc::new)
+                    let load = |checksum: &Checksum, kind| load(asking, checksum, kind);
+                    AppListSource::read(commit, &load, app_lists.values().map(Arc::as_ref)).map(Arc::new)
                 }
             };
             match list {

@@ -4,14 +4,12 @@
 //! referred to, which are the operator's own objects.
 
 use std::collections::HashSet;
-use std::io::Write as _;
+use std::sync::Arc;
 
-use flate2::Compression;
 use flate2::read::{DeflateDecoder, GzDecoder};
-use flate2::write::DeflateEncoder;
 
 use super::components::{Components, read_components};
-use crate::compression::{gzip, unpack};
+use crate::compression::{deflate_stored, gzip_of, unpack};
 use crate::variant::{check_normal, elements, members, string, write};
 use crate::{Checksum, ObjectKind, ReadError};
 
@@ -39,7 +37,7 @@ pub struct AppListSource {
     /// `appstream.xml` or `appstream.xml.gz`.
     file_name: Box<str>,
     file_header: Box<[u8]>,
-    components: Components,
+    components: Arc<Components>,
     folders: Vec<Folder>,
 }
 
@@ -93,11 +91,16 @@ pub enum AppListError {
 type Load<'a> = &'a dyn Fn(&Checksum, ObjectKind) -> Option<Vec<u8>>;
 
 impl AppListSource {
-    /// Reads the commit and what is below it. `load` gives the content of an object's file.
+    /// Reads the commit and what is below it. `load` gives the content of an object's file. What one of the `others` has read already, which
+    /// have the same text in another form, is not read and kept twice.
     ///
     /// # Errors
     /// [`AppListError`]
-    pub fn read(commit: &Checksum, load: Load<'_>) -> Result<Self, AppListError> {
+    pub fn read<'a>(
+        commit: &Checksum,
+        load: Load<'_>,
+        others: impl IntoIterator<Item = &'a Self>,
+    ) -> Result<Self, AppListError> {
         let bytes = read_object(commit, ObjectKind::Commit, load)?;
         let damaged = |cause| AppListError::Damaged { checksum: *commit, cause };
         check_normal(&bytes, COMMIT).map_err(damaged)?;
@@ -120,6 +123,11 @@ impl AppListSource {
         } else {
             content
         };
+        let known = others.into_iter().find(|other| other.components.text() == text);
+        let components = match known {
+            Some(known) => Arc::clone(&known.components),
+            None => Arc::new(read_components(text).ok_or_else(|| no_list("it is not well-formed"))?),
+        };
         Ok(Self {
             metadata: binding(metadata)
                 .ok_or_else(|| damaged(ReadError::NotNormal { type_string: COMMIT }))?,
@@ -129,7 +137,7 @@ impl AppListSource {
             root_meta,
             file_name: name.clone(),
             file_header: file_header.into(),
-            components: read_components(text).ok_or_else(|| no_list("it is not well-formed"))?,
+            components,
             folders: root.folders,
         })
     }
@@ -137,13 +145,17 @@ impl AppListSource {
     /// Puts a list together of the apps whose refs all `stay`.
     #[must_use]
     pub fn with_refs(&self, stays: impl Fn(&str) -> bool) -> AppList {
-        let (text, icons) = self.components.with_refs(stays);
-        let content = if self.file_name.ends_with(".gz") { gzip(&text) } else { text };
+        let chosen = self.components.with_refs(stays);
+        let icons = &chosen.icons;
         let mut list = AppList { commit: Checksum::of(&[]), made: Vec::new(), kept: HashSet::new() };
-        let file = list.put_file(&self.file_header, &content);
+        let file = if self.file_name.ends_with(".gz") {
+            let content = gzip_of(&chosen.packed, &chosen.text);
+            list.put_file(&self.file_header, &content, |head| deflate_stored(&content, head))
+        } else {
+            list.put_file(&self.file_header, &chosen.text, |head| [head, chosen.packed].concat())
+        };
         let files = [(self.file_name.clone(), file)];
-        let folders: Vec<_> =
-            self.folders.iter().filter_map(|folder| folder.put(&icons, &mut list)).collect();
+        let folders: Vec<_> = self.folders.iter().filter_map(|folder| folder.put(icons, &mut list)).collect();
         let tree = list.put_tree(&files, &folders);
         list.kept.insert((self.root_meta, ObjectKind::DirMeta));
         let commit = write::tuple(
@@ -236,19 +248,14 @@ impl AppList {
         self.put(ObjectKind::DirTree, tree)
     }
 
-    /// A regular file with that header (see [`HEADER`]).
-    fn put_file(&mut self, header: &[u8], content: &[u8]) -> Checksum {
+    /// A regular file with that header (see [`HEADER`]). `pack` puts the deflate of the content behind the header of the archive.
+    fn put_file(&mut self, header: &[u8], content: &[u8], pack: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Checksum {
         let size = (content.len() as u64).to_be_bytes();
         let fields: Option<[&[u8]; 6]> = members(HEADER, header);
         let [uid, gid, mode, device, link, attributes] = fields.unwrap_or_default();
         let archived = write::tuple(ARCHIVE_HEADER, &[&size, uid, gid, mode, device, link, attributes]);
-        let mut file = framed(&archived);
-        let mut encoder = DeflateEncoder::new(&mut file, Compression::default());
-        // Writing into memory does not fail.
-        let _ = encoder.write_all(content);
-        let _ = encoder.finish();
         let checksum = file_checksum(header, content);
-        self.made.push((checksum, ObjectKind::FileZ, file));
+        self.made.push((checksum, ObjectKind::FileZ, pack(framed(&archived))));
         checksum
     }
 }
