@@ -9,6 +9,7 @@ annotations. A commit's token type is the label `org.flatpak.commit-metadata.xa.
 import copy
 import hashlib
 import json
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,6 +181,15 @@ class Images:
         self.layout.add(self.repo, runtime_ref(RUNTIME))
         self.export(FREE, "free as can be")
         self.export_paid("paid, version 1")
+
+    def copy_to(self, folder: Path) -> "Images":
+        """The same images at another place, with what they are made from."""
+        copied = copy.copy(self)
+        folder.mkdir(parents=True)
+        copied.repo = self.repo.copy_to(folder / "source")
+        copied.layout = Layout(folder / "layout")
+        shutil.copytree(self.layout.path, copied.layout.path)
+        return copied
 
     def export(self, app: str, says: str, **options) -> str:
         """An app, or a newer version of it, that prints `says`. Gives its image's digest."""
