@@ -45,22 +45,22 @@ def running_nanoseconds(schedstat: Path) -> int:
 class Server:
     """`argv` serves `url`/repo/apps/…; `name` is what the table calls it."""
 
-    def __init__(self, name: str, argv: list[str], port: int):
-        self.name, self.argv, self.port = name, argv, port
-        self.url = f"http://127.0.0.1:{port}/repo/apps/"
+    def __init__(self, name: str, argv: list[str], port: int, path: str = "repo/apps/"):
+        self.name, self.argv, self.port, self.path = name, argv, port, path
+        self.url = f"http://127.0.0.1:{port}/{path}"
         self._process: subprocess.Popen | None = None
 
-    def start(self, path: str = "config") -> float:
-        """Starts it; gives the seconds until the first answer."""
+    def start(self, path: str = "config", status: int = 200) -> float:
+        """Starts it; gives the seconds until the first answer, which has that status."""
         log = open(os.devnull, "wb")
         begin = time.monotonic()
         self._process = subprocess.Popen(["taskset", "-c", SERVER_CORE, *self.argv], stdout=log, stderr=log)
-        request = f"GET /repo/apps/{path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode()
+        request = f"GET /{self.path}{path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode()
         while time.monotonic() - begin < 20:
             try:
                 with socket.create_connection(("127.0.0.1", self.port)) as connection:
                     connection.sendall(request)
-                    if connection.recv(4096).startswith(b"HTTP/1.1 200"):
+                    if connection.recv(4096).startswith(f"HTTP/1.1 {status}".encode()):
                         return time.monotonic() - begin
             except ConnectionError:
                 pass

@@ -1,0 +1,191 @@
+"""Measures the registry of image layouts against Debian's docker-registry with the same images and the same token server. See `./bench oci`."""
+
+import argparse
+import base64
+import json
+import os
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from load import QUIET, Sample, wrk
+from measure import ROOT, machine, record, spread, verdict, version
+from servers import Server
+from shop import EMAIL, PASSWORD, export
+from stage.images import MANIFEST, Layout, Login, repository
+from stage.registry import Registry, Token
+from stage.repo import MUST_BE_BOUGHT, PAID, Repo, app_ref
+from stage.store import Store
+
+IMAGE = repository(app_ref(PAID), "shop")  # in docker-registry
+
+
+@dataclass
+class Case:
+    """One line of the table; `path` is below the repository."""
+
+    name: str
+    path: str
+    goal: float | None = None
+    token: bool = True
+    in_bytes: bool = False
+    ours: list[Sample] = field(default_factory=list)
+    theirs: list[Sample] = field(default_factory=list)
+
+    def rate(self, sample: Sample) -> float:
+        return sample.bytes_per_second if self.in_bytes else sample.per_second
+
+    def ratios(self) -> list[float]:
+        return [self.rate(mine) / self.rate(other) for mine, other in zip(self.ours, self.theirs, strict=True)]
+
+    def shown(self, samples: list[Sample]) -> str:
+        middle = median(self.rate(sample) for sample in samples)
+        return f"{middle / 1e6:,.0f} MB/s" if self.in_bytes else f"{middle:,.0f}/s"
+
+
+class Both:
+    """The same paid image in a layout and in docker-registry, and a store that gives the tokens for both."""
+
+    def __init__(self, folder: Path, programs: Path):
+        source = Repo(folder / "source")
+        export(source, PAID, 300_000, f"--token-type={MUST_BE_BOUGHT}")
+        self.layout = Layout(folder / "layout")
+        self.digest = self.layout.add(source, app_ref(PAID))
+        self.layer = self.layout.layer(app_ref(PAID))
+        self.store = Store(folder / "store", programs)
+        self.registry = Registry(folder / "registry")
+        self.store.command("repo", "add", "apps", f"oci-layout:{self.layout.path}", "--policy", "refs")
+        added = self.store.json("repo", "add", "images", self.registry.source("shop"), "--policy", "refs")
+        settings = added["registry"]["settings"]
+        certificates = folder / "flatpass.pem"
+        certificates.write_text(self.store.command("repo", "certificates", "images").stdout)
+        self.registry.auth = Token(settings["realm"], settings["service"], settings["issuer"], certificates)
+        # As Debian's own configuration has it, but without a log of each request.
+        self.registry.more = {
+            "log": {"level": "error", "accesslog": {"disabled": True}},
+            "storage": {"cache": {"blobdescriptor": "inmemory"}},
+        }
+        self.store.command("account", "add", EMAIL, stdin=PASSWORD + "\n")
+        self.secrets = {}
+        for repo in ("apps", "images"):
+            self.store.command("grant", EMAIL, repo, PAID)
+            self.secrets[repo] = self.store.json("access-token", "add", EMAIL, repo, "--name", "bench")["secret"]
+        self._push()
+
+    def _push(self) -> None:
+        self.store.command("robot", "add", "ci")
+        self.store.command("repo", "role", "images", "robot/ci", "publisher")
+        robot = Login("ci", self.store.json("robot", "secret", "ci")["secret"])
+        self.registry.start()
+        self.store.start()
+        try:
+            self.layout.push(app_ref(PAID), self.registry.host, IMAGE, login=robot)
+        finally:
+            self.store.stop()
+            self.registry.stop()
+
+    def servers(self, programs: Path) -> tuple[Server, Server]:
+        serve = [str(programs / "flatpass"), "--config", str(self.store.config), "serve"]
+        ours = Server("Flatpass", serve, self.store.port, f"v2/apps/{repository(app_ref(PAID))}/")
+        config = str(self.registry.folder / "config.yml")
+        return ours, Server("docker-registry", ["docker-registry", "serve", config], self.registry.port, f"v2/{IMAGE}/")
+
+    def token(self, server: Server, repo: str) -> str:
+        """Asks for it as skopeo does, and for the registry once more until the store has seen what was pushed."""
+        name = server.path.removeprefix("v2/").rstrip("/")
+        query = urllib.parse.urlencode({"service": f"127.0.0.1:{server.port}", "scope": f"repository:{name}:pull"})
+        basic = base64.b64encode(f"bench:{self.secrets[repo]}".encode()).decode()
+        request = urllib.request.Request(f"{self.store.url}oauth/registry-token?{query}", headers={"Authorization": f"Basic {basic}"})
+        for _ in range(100):
+            try:
+                with urllib.request.urlopen(request) as answer:
+                    return json.load(answer)["token"]
+            except urllib.error.HTTPError as refused:
+                last = refused.read().decode()
+            time.sleep(0.2)
+        raise RuntimeError(f"no token for {name}: {last}")
+
+
+def measure(rounds: int, seconds: int, programs: Path, folder: Path) -> list[str]:
+    both = Both(folder, programs)
+    ours, theirs = both.servers(programs)
+    size = both.layout.blob(both.layer).stat().st_size
+    cases = [
+        Case("manifest by digest, valid token", f"manifests/{both.digest}", goal=20),
+        Case("manifest by tag, valid token", "manifests/stable", goal=20),
+        Case(f"blob of {size:,} B, valid token", f"blobs/{both.layer}", goal=10, in_bytes=True),
+        Case("manifest, no token: refused with 401", f"manifests/{both.digest}", token=False),
+    ]
+    try:
+        for server in (theirs, ours):
+            server.start("tags/list", 401 if server is theirs else 200)
+        tokens = {ours.name: both.token(ours, "apps"), theirs.name: both.token(theirs, "images")}
+
+        def run(case: Case, server: Server, seconds: int) -> Sample:
+            headers = {"Accept": MANIFEST} | ({"Authorization": f"Bearer {tokens[server.name]}"} if case.token else {})
+            sample = wrk(server, server.url + case.path, seconds, 16, headers)
+            if bool(sample.failed) == case.token:
+                raise RuntimeError(f"{case.name}: {server.name} gave {sample.failed} answers other than expected")
+            return sample
+
+        for server in (ours, theirs):  # warm both
+            for case in cases:
+                run(case, server, 1)
+        for number in range(rounds):
+            for case in cases:
+                pair = [(ours, case.ours), (theirs, case.theirs)]
+                for server, samples in pair if number % 2 else reversed(pair):
+                    samples.append(run(case, server, seconds))
+                print(f"round {number + 1}: {case.name}: {case.ratios()[-1]:.1f}", file=sys.stderr)
+        memory = ours.rss_megabytes(), theirs.rss_megabytes()
+    finally:
+        ours.stop()
+        theirs.stop()
+    return table(cases, memory, rounds, seconds)
+
+
+def table(cases: list[Case], memory: tuple[float, float], rounds: int, seconds: int) -> list[str]:
+    lines = [
+        "| request | Flatpass | docker-registry | ratio, minimum / median | goal | server's CPU time a request, Flatpass / docker-registry |",
+        "|---|---|---|---|---|---|",
+    ]
+    for case in cases:
+        goal = "–" if case.goal is None else f"≥ {case.goal}: {verdict(median(case.ratios()), case.goal)}"
+        micros = " / ".join(f"{median(s.cpu_micros for s in samples):,.1f} µs" for samples in (case.ours, case.theirs))
+        lines.append(
+            f"| {case.name} | {case.shown(case.ours)} | {case.shown(case.theirs)} | {spread(case.ratios(), '.1f')} | {goal} | {micros} |"
+        )
+    mine, other = memory
+    lines.append(
+        f"| memory (RSS) after the load | {mine:.1f} MB | {other:.1f} MB | {mine / other:.2f} "
+        f"| ≤ 0.1: {verdict(mine / other, 0.1, at_least=False)} | |"
+    )
+    samples = [sample for case in cases for sample in case.ours + case.theirs]
+    if disturbed := sum(sample.others > QUIET for sample in samples):
+        lines += ["", f"**The machine was not quiet**: {disturbed} of {len(samples)} runs were disturbed by other programs."]
+    commit = version("git", "-C", str(ROOT), "rev-parse", "--short=10", "HEAD")
+    return [*lines, "", f"Measured on {machine()}; {version('docker-registry', '--version')}; commit {commit}; {rounds} rounds of {seconds} s each."]
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(prog="./bench oci", description=__doc__)
+    options.add_argument("--rounds", type=int, default=5, help="alternating rounds (default 5)")
+    options.add_argument("--seconds", type=int, default=4, help="seconds of each run (default 4)")
+    options.add_argument("--record", action="store_true", help="write the table into docs/src/reference/benchmarks.md")
+    chosen = options.parse_args()
+    programs = Path(os.environ.get("FLATPASS_PROGRAMS") or ROOT / "target" / "release")
+    with tempfile.TemporaryDirectory(prefix="flatpass-bench-") as folder:
+        lines = measure(chosen.rounds, chosen.seconds, programs, Path(folder))
+    print("\n".join(lines))
+    if chosen.record:
+        record(lines, "oci")
+
+
+if __name__ == "__main__":
+    main()
