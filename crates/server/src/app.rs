@@ -17,6 +17,7 @@ use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use tokio::sync::{Notify, watch};
 
+use crate::broker::Broker;
 use crate::catalogues::Catalogues;
 use crate::config::Config;
 use crate::indexes::Indexes;
@@ -46,6 +47,8 @@ pub struct App {
     pub(crate) catalogues: Catalogues,
     /// Who looks at the registries.
     pub(crate) registries: Registries,
+    /// Who fetches tokens of registries with accounts of their own.
+    pub(crate) broker: Broker,
     /// What Flatpak reads of both.
     pub(crate) indexes: Indexes,
     /// Who looks at the layouts.
@@ -96,6 +99,7 @@ impl App {
             uses,
             catalogues,
             registries,
+            broker: Broker::default(),
             layouts,
             indexes,
             wake: Notify::new(),

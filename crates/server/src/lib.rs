@@ -4,6 +4,7 @@
 
 mod api;
 mod app;
+mod broker;
 mod catalogues;
 pub mod config;
 mod indexes;

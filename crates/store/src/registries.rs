@@ -129,6 +129,8 @@ pub struct RegistryRobot {
     pub user: String,
     /// Its password.
     pub password: Zeroizing<String>,
+    /// The token server that has had the password, as `host` or `host:port`; no other one may have it. `None` before the first time.
+    pub realm: Option<String>,
 }
 
 impl fmt::Debug for RegistryRobot {
@@ -212,7 +214,7 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    /// Sets, or with `None` takes away, the store's account at the repo's registry.
+    /// Sets, or with `None` takes away, the store's account at the repo's registry. A new password is for no token server yet.
     ///
     /// # Errors
     /// [`StoreError::NoRegistry`] for a repo without one.
@@ -228,9 +230,10 @@ impl Store {
             self.inner.sealer.seal(&context(repo, &url), robot.password.as_bytes(), rng)
         };
         let sealed = robot.map(seal).transpose()?;
-        sqlx::query("UPDATE registries SET robot_user = $1, sealed_robot_password = $2 WHERE repo = $3")
+        sqlx::query("UPDATE registries SET robot_user = $1, sealed_robot_password = $2, robot_realm = $3 WHERE repo = $4")
             .bind(robot.map(|robot| &robot.user))
             .bind(sealed)
+            .bind(robot.and_then(|robot| robot.realm.as_ref()))
             .bind(repo)
             .execute(&mut *transaction)
             .await?;
@@ -243,11 +246,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`], or [`StoreError::Seal`] when the password was sealed with another key file or for another address.
     pub async fn registry_robot(&self, repo: &str) -> Result<Option<RegistryRobot>, StoreError> {
-        let row =
-            sqlx::query("SELECT url, robot_user, sealed_robot_password FROM registries WHERE repo = $1")
-                .bind(repo)
-                .fetch_optional(self.read())
-                .await?;
+        let row = sqlx::query(
+            "SELECT url, robot_user, sealed_robot_password, robot_realm FROM registries WHERE repo = $1",
+        )
+        .bind(repo)
+        .fetch_optional(self.read())
+        .await?;
         let Some(row) = row else { return Ok(None) };
         let user: Option<String> = row.try_get("robot_user")?;
         let sealed: Option<String> = row.try_get("sealed_robot_password")?;
@@ -256,7 +260,31 @@ impl Store {
         let opened = self.inner.sealer.open(&context(repo, &url), &sealed)?;
         let text = std::str::from_utf8(&opened)
             .map_err(|_| StoreError::Corrupt("registries.sealed_robot_password"))?;
-        Ok(Some(RegistryRobot { user, password: Zeroizing::new(text.to_owned()) }))
+        let realm = row.try_get("robot_realm")?;
+        Ok(Some(RegistryRobot { user, password: Zeroizing::new(text.to_owned()), realm }))
+    }
+
+    /// Binds the password of the store's account to that token server (`host` or `host:port`), if it is not bound yet. Gives the one
+    /// that it is bound to: a registry that names another one later does not get the password there.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRegistry`] for a repo without a registry or without an account there.
+    pub async fn bind_registry_robot(&self, repo: &str, realm: &str) -> Result<String, StoreError> {
+        let mut transaction = self.begin().await?;
+        sqlx::query("UPDATE registries SET robot_realm = $1 WHERE repo = $2 AND robot_realm IS NULL AND robot_user IS NOT NULL")
+            .bind(realm)
+            .bind(repo)
+            .execute(&mut *transaction)
+            .await?;
+        let row =
+            sqlx::query("SELECT robot_realm FROM registries WHERE repo = $1 AND robot_realm IS NOT NULL")
+                .bind(repo)
+                .fetch_optional(&mut *transaction)
+                .await?
+                .ok_or_else(|| StoreError::NoRegistry(repo.to_owned()))?;
+        let bound = row.try_get("robot_realm")?;
+        transaction.commit().await?;
+        Ok(bound)
     }
 
     /// Makes the secret with which the registry tells the store of changes; one before counts no more. It is shown only now.

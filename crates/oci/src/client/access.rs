@@ -127,6 +127,10 @@ impl Passes {
         state.asked = Some(asked);
     }
 
+    pub(crate) fn first_realm(&self) -> Option<Realm> {
+        self.state().first_realm.clone()
+    }
+
     fn basic(&self, registry: &RegistryAddress) -> Result<Pass, RegistryError> {
         match &self.access {
             Access::Login { user, password, .. } if registry.is_secret() => {

@@ -130,6 +130,28 @@ pub enum RegistryError {
         /// The token server.
         host: String,
     },
+    /// It knows accounts with passwords and no tokens, so what its account may do cannot be passed on to somebody else.
+    #[error("{host} takes passwords only and gives no tokens, so a right to pull cannot be passed on")]
+    PasswordsOnly {
+        /// The registry.
+        host: String,
+    },
+    /// What the token server calls a token gives the password away.
+    #[error("the token that {host} gives has the account's password in it, so it cannot be passed on")]
+    TokenIsPassword {
+        /// The token server.
+        host: String,
+    },
+    /// The registry refuses the token that its own token server gave.
+    #[error(
+        "{host} does not take the token that its token server gave for {repository}: may the account pull from there?"
+    )]
+    TokenRefused {
+        /// The registry.
+        host: String,
+        /// What the token was for.
+        repository: String,
+    },
     /// A document that cannot be read.
     #[error("{host} sends something that cannot be read: {why}")]
     Document {
@@ -168,6 +190,16 @@ impl RegistryError {
                 | Self::Json { .. }
                 | Self::WrongDigest { .. }
         )
+    }
+
+    /// The same, without that secret in the other side's words.
+    pub(crate) fn without(mut self, secret: &str) -> Self {
+        if let Self::Refused { words, .. } | Self::Status { words, .. } = &mut self
+            && !secret.is_empty()
+        {
+            *words = words.replace(secret, "…");
+        }
+        self
     }
 
     pub(crate) fn transport(host: String, error: &reqwest::Error) -> Self {

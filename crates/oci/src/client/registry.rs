@@ -9,7 +9,7 @@ use url::Url;
 
 use super::access::{Access, Pass, Passes};
 use super::address::RegistryAddress;
-use super::asked::Asked;
+use super::asked::{Asked, Realm};
 use super::error::{RegistryError, shown};
 use super::http::{Http, HttpLimits, body, refusal, send};
 use super::secure::{host_and_port, is_loopback};
@@ -64,6 +64,12 @@ impl RegistryClient {
     #[must_use]
     pub const fn address(&self) -> &RegistryAddress {
         &self.address
+    }
+
+    /// The token server that the registry named first.
+    #[must_use]
+    pub fn first_realm(&self) -> Option<Realm> {
+        self.passes.first_realm()
     }
 
     /// The repositories that the registry lists. Names that are none are left out.
@@ -226,7 +232,11 @@ impl RegistryClient {
             if response.status().is_success() {
                 return Ok(response);
             }
-            return Err(refusal(response, what).await);
+            let refused = refusal(response, what).await;
+            return Err(match &pass {
+                Pass::Basic(_, password) => refused.without(password.expose()),
+                Pass::Nothing | Pass::Bearer(_) => refused,
+            });
         }
         Err(RegistryError::Scheme { host: self.address.host() })
     }

@@ -104,7 +104,14 @@ impl TokenExchange {
             return Err(RegistryError::Redirect { host });
         }
         if !response.status().is_success() {
-            return Err(refusal(response, "token server there").await);
+            let refused = refusal(response, "token server there").await;
+            // Some servers repeat what they were sent.
+            return Err(match asked.login {
+                Login::Anonymous => refused,
+                Login::Basic { password: secret, .. } | Login::Refresh(secret) => {
+                    refused.without(secret.expose())
+                }
+            });
         }
         read(&body(response, MAX_ANSWER_BYTES).await?, host)
     }

@@ -21,6 +21,20 @@ const OWN_TOKEN_SECONDS: u64 = 300;
 pub(super) struct Opened {
     pub(super) client: RegistryClient,
     password: Option<Zeroizing<String>>,
+    realm: Option<String>,
+}
+
+impl Opened {
+    /// Binds the password of the store's account to the token server that has had it, if it is not bound yet.
+    pub(super) async fn bind(&mut self, app: &App, repo: &str) -> Result<(), StoreError> {
+        if self.password.is_some()
+            && self.realm.is_none()
+            && let Some(realm) = self.client.first_realm()
+        {
+            self.realm = Some(app.store.bind_registry_robot(repo, &realm.host()).await?);
+        }
+        Ok(())
+    }
 }
 
 /// Why there is no client.
@@ -47,7 +61,8 @@ pub(super) async fn open(
         RegistryAccess::Realm | RegistryAccess::None => None,
     };
     let password = robot.as_ref().map(|robot| robot.password.clone());
-    if let Some(before) = before.filter(|before| before.password == password) {
+    let realm = robot.as_ref().and_then(|robot| robot.realm.clone());
+    if let Some(before) = before.filter(|before| before.password == password && before.realm == realm) {
         return Ok(before);
     }
     let access = match (registry.access, robot) {
@@ -58,13 +73,13 @@ pub(super) async fn open(
         (_, Some(robot)) => Access::Login {
             user: robot.user,
             password: Secret::from(robot.password.to_string()),
-            realms: None,
+            realms: robot.realm.map(|realm| vec![realm]),
         },
         (_, None) => Access::Anonymous,
     };
     let address = RegistryAddress::parse(&registry.url)?;
     let client = RegistryClient::new(address, access, &limits(app))?;
-    Ok(Opened { client, password })
+    Ok(Opened { client, password, realm })
 }
 
 /// What calls to registries may cost, and whom to trust.

@@ -110,9 +110,12 @@ impl Follower {
             once_more.extend(told);
             let mut changed = false;
             let looked = match access::open(&app, &self.repo, &self.registry, opened.take()).await {
-                Ok(ready) => {
+                Ok(mut ready) => {
                     let what = if everything || wanted.len() >= MOST_WANTED { None } else { Some(wanted) };
                     let looked = look_at(&ready.client, &self.registry, &mut seen, what, &mut changed).await;
+                    if let Err(error) = ready.bind(&app, &self.repo).await {
+                        tracing::warn!(repo = self.repo, %error, "to which token server the account belongs cannot be written down");
+                    }
                     opened = Some(ready);
                     looked
                 }

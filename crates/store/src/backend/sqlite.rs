@@ -39,6 +39,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (5, "listings", include_str!("../../migrations/0005_listings.sql")),
     (6, "registries", include_str!("../../migrations/0006_registries.sql")),
     (7, "sign-ups", include_str!("../../migrations/0007_sign_ups.sql")),
+    (8, "robot realms", include_str!("../../migrations/0008_robot_realms.sql")),
 ];
 
 /// The pools of one open database.

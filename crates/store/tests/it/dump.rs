@@ -72,7 +72,8 @@ async fn no_secret_of_any_kind_stands_in_the_database_or_its_log() {
     };
     store.add_repo(images, NOW).await.unwrap();
     let robot_password = "what the registry knows the store by";
-    let robot = RegistryRobot { user: "shop".into(), password: robot_password.to_owned().into() };
+    let robot =
+        RegistryRobot { user: "shop".into(), password: robot_password.to_owned().into(), realm: None };
     store.set_registry_robot("images", Some(&robot), &mut rng).await.unwrap();
     let webhook = store.new_registry_webhook("images", &mut rng).await.unwrap();
     let key_file = std::fs::read_to_string(scene.folder.path().join("secret.key")).unwrap();

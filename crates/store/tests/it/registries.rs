@@ -36,7 +36,11 @@ async fn a_registry_is_kept_with_its_robot_and_webhook_and_goes_with_its_repo() 
     let added = store.add_repo(named("images", expected.clone()), NOW).await.unwrap();
     assert_eq!(added.source.registry(), Some(&expected));
     assert_eq!(added.source.to_string(), "oci://registry.test/shop");
-    let robot = RegistryRobot { user: "robot$shop".into(), password: "hunter2 hunter2".to_owned().into() };
+    let robot = RegistryRobot {
+        user: "robot$shop".into(),
+        password: "hunter2 hunter2".to_owned().into(),
+        realm: None,
+    };
     assert!(!format!("{robot:?}").contains("hunter2"), "redacted");
     let before = store.change_counter().await.unwrap();
     store.set_registry_robot("images", Some(&robot), &mut rng).await.unwrap();
@@ -55,6 +59,15 @@ async fn a_registry_is_kept_with_its_robot_and_webhook_and_goes_with_its_repo() 
     assert!(found.webhook == Some(SecretHash::of(secret.expose())));
     assert!(found.covers("shop/free") && !found.covers("shop/paid") && !found.covers("shopping/free"));
 
+    // The first token server that is to have the password stays the only one, until there is another password.
+    assert_eq!(store.registry_robot("images").await.unwrap().unwrap().realm, None);
+    assert_eq!(store.bind_registry_robot("images", "auth.test").await.unwrap(), "auth.test");
+    assert_eq!(store.bind_registry_robot("images", "collector.test").await.unwrap(), "auth.test");
+    let found = scene.opened_again().await.registry_robot("images").await.unwrap().unwrap();
+    assert_eq!(found.realm.as_deref(), Some("auth.test"));
+    store.set_registry_robot("images", Some(&robot), &mut rng).await.unwrap();
+    assert_eq!(store.bind_registry_robot("images", "auth2.test").await.unwrap(), "auth2.test");
+
     // A password does not open for another address: it could be sent there.
     scene.sql("UPDATE registries SET url = 'https://collector.test/'").await;
     assert!(matches!(store.registry_robot("images").await, Err(StoreError::Seal(_))));
@@ -62,6 +75,8 @@ async fn a_registry_is_kept_with_its_robot_and_webhook_and_goes_with_its_repo() 
     store.set_registry_robot("images", None, &mut rng).await.unwrap();
     store.end_registry_webhook("images").await.unwrap();
     assert!(store.registry_robot("images").await.unwrap().is_none());
+    let none = store.bind_registry_robot("images", "auth.test").await;
+    assert!(matches!(none, Err(StoreError::NoRegistry(_))));
     store.remove_repo("images", NOW).await.unwrap();
     repo(store, "images", &[]).await;
     let none = store.set_registry_robot("images", Some(&robot), &mut rng).await;

@@ -1,10 +1,12 @@
 //! Refs that no token is given for: why, in a sentence that a person can act on.
 
-use flatpass_store::{Entitlement, StoredOffer};
+use flatpass_oci::client::RegistryError;
+use flatpass_store::{Entitlement, Registry, StoredOffer};
 use flatpass_token::{RefName, UnixTime};
 use serde::Serialize;
 
 use crate::app::App;
+use crate::broker::{NoToken, host_of};
 use crate::snapshot::RepoView;
 use crate::visitor::{Right, Visitor};
 
@@ -27,6 +29,8 @@ pub(super) enum Reason {
     /// The account has older commits of it, not this one.
     UpgradeRequired,
     NotFound,
+    /// The account may have it, but the registry that it is in gives no token for it now.
+    Unavailable,
 }
 
 /// What was sent is no ref.
@@ -157,6 +161,29 @@ pub(super) fn too_new<'a>(
         case.again("Renew it")
     );
     case.denied(asked, Reason::UpgradeRequired, message)
+}
+
+/// The visitor may have the ref, but its registry gives the store no token for it.
+pub(super) fn unavailable<'a>(
+    app: &App,
+    registry: &Registry,
+    owner: &str,
+    why: &NoToken,
+    asked: &'a str,
+) -> Denied<'a> {
+    let (host, store) = (host_of(registry), app.config.issuer());
+    let message = match why {
+        why if why.will_pass() => format!(
+            "{owner} cannot be downloaded at this moment: its registry {host} cannot be reached. Try again later."
+        ),
+        NoToken::Registry(RegistryError::PasswordsOnly { .. }) => format!(
+            "{owner} cannot be downloaded: its registry {host} takes passwords only, and {store} cannot pass its own on. Ask whoever runs the store."
+        ),
+        _ => format!(
+            "{owner} cannot be downloaded: its registry {host} gives {store} no token for it. Ask whoever runs the store."
+        ),
+    };
+    Denied { r#ref: asked, reason: Reason::Unavailable, app: owner.to_owned(), message, url: None }
 }
 
 /// The day of a moment, in UTC: `2026-03-01`.

@@ -121,7 +121,7 @@ pub(crate) async fn submit(
         commits: request.refs.iter().filter_map(|one| Some((one.r#ref.as_str(), one.commit()?))).collect(),
     };
     let (mut tokens, sorted) = match view.repo.source.registry() {
-        Some(registry) => asker.answer(registry, sorted)?,
+        Some(registry) => asker.answer(registry, sorted).await?,
         None => (Vec::new(), sorted),
     };
     if let Some(access) = &access {

@@ -6,9 +6,10 @@ use flatpass_oci::{Access, Action, Actions, Image, RepositoryName, Scope, Target
 use flatpass_ostree::Checksum;
 use flatpass_store::{AccountId, Registry, RegistryAccess};
 
-use super::denied::{Denied, Reason};
+use super::denied::unavailable;
 use super::{Issued, Sorted, denial};
 use crate::app::{App, Rng};
+use crate::broker::{NoToken, Ticket};
 use crate::problem::ApiError;
 use crate::pulls::{Pull, may_know, pull};
 use crate::registry_token::RegistryTokenFor;
@@ -32,12 +33,19 @@ pub(super) struct Asker<'a> {
     pub(super) commits: HashMap<&'a str, Checksum>,
 }
 
+/// A ref whose image's repository may be opened, for so long.
+struct Opened<'a> {
+    asked: &'a str,
+    image: &'a Image,
+    seconds: i64,
+}
+
 /// How long the token for a repository may last, or whose image forbids one.
 type Judged<'a> = Result<i64, Option<&'a Image>>;
 
 impl<'a> Asker<'a> {
     /// What the API answers. In a registry that takes our tokens everything needs one, what is free too.
-    pub(super) fn answer(
+    pub(super) async fn answer(
         &self,
         registry: &Registry,
         sorted: Sorted<'a>,
@@ -47,37 +55,21 @@ impl<'a> Asker<'a> {
         let mut rest = Sorted { denied: sorted.denied, ..Sorted::default() };
         match registry.access {
             RegistryAccess::None => rest.open = granted,
-            RegistryAccess::Broker => rest.denied.extend(granted.into_iter().map(not_yet)),
+            RegistryAccess::Broker => return Ok(self.brokered(registry, granted, rest).await),
             RegistryAccess::Realm => return self.tokens(registry, granted, rest),
         }
         Ok((Vec::new(), rest))
     }
 
-    /// A token opens the whole repository of an image: who may not have all that is in it gets none.
     fn tokens(
         &self,
         registry: &Registry,
         granted: Vec<&'a str>,
         mut rest: Sorted<'a>,
     ) -> Result<(Vec<Issued<'a>>, Sorted<'a>), ApiError> {
-        let images = self.images(&granted);
-        let mut judged: HashMap<&RepositoryName, Judged<'a>> = HashMap::new();
         let mut alike: BTreeMap<i64, Vec<(&'a str, &RepositoryName)>> = BTreeMap::new();
-        for asked in granted {
-            let Some(image) = images.get(asked).copied() else {
-                rest.denied.push(super::no_ref(asked));
-                continue;
-            };
-            let repository = &image.repository;
-            match *judged.entry(repository).or_insert_with(|| self.judge(repository)) {
-                Ok(seconds) => alike.entry(seconds).or_default().push((asked, repository)),
-                Err(other) => {
-                    let other =
-                        other.filter(|other| may_know(self.view, self.visitor, other)).unwrap_or(image);
-                    let (owner, branch) = (self.view.owner(other.name()), other.name().branch());
-                    rest.denied.push(denial(self.app, self.view, self.visitor, owner, branch, asked));
-                }
-            }
+        for opened in self.opened(granted, &mut rest) {
+            alike.entry(opened.seconds).or_default().push((opened.asked, &opened.image.repository));
         }
         let mut issued = Vec::new();
         for (seconds, all) in alike.into_iter().rev() {
@@ -88,6 +80,67 @@ impl<'a> Asker<'a> {
             }
         }
         Ok((issued, rest))
+    }
+
+    /// The registry's own tokens, one for each repository.
+    async fn brokered(
+        &self,
+        registry: &Registry,
+        granted: Vec<&'a str>,
+        mut rest: Sorted<'a>,
+    ) -> (Vec<Issued<'a>>, Sorted<'a>) {
+        let mut opened: BTreeMap<&RepositoryName, Vec<Opened<'a>>> = BTreeMap::new();
+        for one in self.opened(granted, &mut rest) {
+            opened.entry(&one.image.repository).or_default().push(one);
+        }
+        let wanted = opened.iter().filter_map(|(name, all)| Some((*name, all.first()?.image.digest)));
+        let mut tickets = self.app.broker.tickets(self.app, &self.view.repo.name, registry, wanted).await;
+        let mut issued = Vec::new();
+        for (name, all) in opened {
+            let refs = || all.iter().map(|one| one.asked);
+            match tickets.remove(name).unwrap_or(Err(NoToken::NoRobot)) {
+                Ok(Ticket::NotNeeded) => rest.open.extend(refs()),
+                Ok(Ticket::Token { secret, until }) => {
+                    // It lasts until its own end, whatever comes; but then the store is asked again.
+                    let left = self.app.now().seconds_until(until);
+                    let right = all.iter().map(|one| one.seconds).min().unwrap_or(1);
+                    let (token, expires_in) = (secret.expose().to_owned(), left.min(right).max(1));
+                    issued.push(Issued { token, expires_in, refs: refs().collect(), limited: false });
+                }
+                Err(why) => {
+                    let denied = |one: &Opened<'a>| {
+                        let app = self.view.owner(one.image.name());
+                        unavailable(self.app, registry, app, &why, one.asked)
+                    };
+                    rest.denied.extend(all.iter().map(denied));
+                }
+            }
+        }
+        (issued, rest)
+    }
+
+    /// A token opens the whole repository of an image: who may not have all that is in it gets none.
+    fn opened(&self, granted: Vec<&'a str>, rest: &mut Sorted<'a>) -> Vec<Opened<'a>> {
+        let images = self.images(&granted);
+        let mut judged: HashMap<&RepositoryName, Judged<'a>> = HashMap::new();
+        let mut opened = Vec::new();
+        for asked in granted {
+            let Some(image) = images.get(asked).copied() else {
+                rest.denied.push(super::no_ref(asked));
+                continue;
+            };
+            let repository = &image.repository;
+            match *judged.entry(repository).or_insert_with(|| self.judge(repository)) {
+                Ok(seconds) => opened.push(Opened { asked, image, seconds }),
+                Err(other) => {
+                    let other =
+                        other.filter(|other| may_know(self.view, self.visitor, other)).unwrap_or(image);
+                    let (owner, branch) = (self.view.owner(other.name()), other.name().branch());
+                    rest.denied.push(denial(self.app, self.view, self.visitor, owner, branch, asked));
+                }
+            }
+        }
+        opened
     }
 
     fn judge(&self, repository: &RepositoryName) -> Judged<'a> {
@@ -159,15 +212,4 @@ fn parts<'p, 'a>(
         }
         fits
     })
-}
-
-/// The registry knows its own accounts only.
-fn not_yet(asked: &str) -> Denied<'_> {
-    Denied {
-        r#ref: asked,
-        reason: Reason::NotFound,
-        app: String::new(),
-        message: "The store cannot get a token of this registry. Ask whoever runs the store.".to_owned(),
-        url: None,
-    }
 }

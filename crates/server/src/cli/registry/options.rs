@@ -142,7 +142,7 @@ impl RegistryOptions {
                 "give it on standard input, or with --password-file",
             ));
         }
-        Ok(Some(RegistryRobot { user: user.clone(), password }))
+        Ok(Some(RegistryRobot { user: user.clone(), password, realm: None }))
     }
 }
 

@@ -284,7 +284,7 @@ impl Look<'_> {
                 Some(robot) => Access::Login {
                     user: robot.user,
                     password: Secret::from(robot.password.as_str().to_owned()),
-                    realms: None,
+                    realms: robot.realm.map(|realm| vec![realm]),
                 },
                 None => Access::Anonymous,
             }),
