@@ -16,8 +16,9 @@ const EXTENSIONS: [&str; 3] = ["Locale", "Debug", "Sources"];
 impl Store {
     /// Each access token of the repo in force now, by the hash of its secret: what its account may do there now, itself, through
     /// its groups and by plans; apps with their `.Locale`, `.Debug` and `.Sources` (other extensions want a ref token). Who may
-    /// do nothing in the repo has a token that opens nothing. It is a picture of this moment: entitlements that begin or end
-    /// later are in the next one, so take one now and then (each minute) besides whenever [`Store::change_counter`] rises.
+    /// do nothing in the repo has a token that opens nothing. It is a picture of this moment, in which each right ends at its own time.
+    /// Entitlements that begin later are in the next one, so take one now and then (each minute) besides whenever
+    /// [`Store::change_counter`] rises.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -45,20 +46,27 @@ impl Store {
         let offers = self.offers(repo).await?;
         let offered: Vec<&str> = offers.iter().map(|offer| offer.app_id.as_str()).collect();
         let held = held_in_repo(self.read(), repo, now).await?;
-        let by_holder: HashMap<&Holder, Vec<Grant>> = held
-            .by_holder()
-            .map(|(holder, held)| (holder, held.iter().flat_map(|one| grants_of(one, &offered)).collect()))
-            .collect();
+        let grants = |one: &Entitlement| -> Vec<(Grant, Option<UnixTime>)> {
+            grants_of(one, &offered).into_iter().map(|grant| (grant, one.ends_at)).collect()
+        };
+        let by_holder: HashMap<&Holder, Vec<(Grant, Option<UnixTime>)>> =
+            held.by_holder().map(|(holder, held)| (holder, held.iter().flat_map(grants).collect())).collect();
         let grant = |row: &crate::backend::Row| {
             let subject: String = row.try_get("account_id")?;
             let holders = held.holders(AccountId(subject.clone()));
-            let grants = holders.filter_map(|holder| by_holder.get(&holder)).flatten().cloned().collect();
+            let (mut grants, mut ending) = (Vec::new(), Vec::new());
+            for (grant, ends_at) in holders.filter_map(|holder| by_holder.get(&holder)).flatten() {
+                match ends_at {
+                    None => grants.push(grant.clone()),
+                    Some(at) => ending.push((grant.clone(), *at)),
+                }
+            }
             let hash = row
                 .try_get::<String, _>("secret_hash")?
                 .parse()
                 .map_err(|_| StoreError::Corrupt("access_tokens.secret_hash"))?;
             let expires_at = optional_time(row, "expires_at")?;
-            Ok((hash, AccessGrant { id: row.try_get("id")?, subject, grants, expires_at }))
+            Ok((hash, AccessGrant { id: row.try_get("id")?, subject, grants, ending, expires_at }))
         };
         rows.iter().map(grant).collect()
     }

@@ -99,7 +99,13 @@ fn grant(ids: usize) -> Grant {
 }
 
 fn access_grant(n: usize) -> AccessGrant {
-    AccessGrant { id: format!("at_{n}"), subject: "acc_1".into(), grants: vec![grant(5)], expires_at: None }
+    AccessGrant {
+        id: format!("at_{n}"),
+        subject: "acc_1".into(),
+        grants: vec![grant(5)],
+        ending: vec![],
+        expires_at: None,
+    }
 }
 
 fn measure(what: &str, times: u32, mut work: impl FnMut()) {

@@ -13,8 +13,10 @@ pub struct AccessGrant {
     pub id: String,
     /// The account.
     pub subject: String,
-    /// What it opens. Nothing at all if it is empty.
+    /// What it opens. Nothing at all if it and `ending` are empty.
     pub grants: Vec<Grant>,
+    /// What it opens besides until that moment. It ends by itself, whether or not the table is ever built anew.
+    pub ending: Vec<(Grant, UnixTime)>,
     /// From when on it is refused. `None` for one that lives until it is revoked.
     pub expires_at: Option<UnixTime>,
 }
@@ -23,7 +25,36 @@ pub struct AccessGrant {
 /// [`Verifier::set_access_tokens`](crate::Verifier::set_access_tokens); what is no longer in it is refused.
 #[derive(Clone, Debug, Default)]
 pub struct AccessTable {
-    by_secret: HashMap<SecretHash, Arc<Content>>,
+    by_secret: HashMap<SecretHash, Entry>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    /// With all grants; those that end come last, the one that ends first at the very end.
+    content: Arc<Content>,
+    /// When these end, in that order.
+    ends: Box<[UnixTime]>,
+}
+
+impl Entry {
+    fn new(grant: AccessGrant) -> Self {
+        let AccessGrant { id, subject, mut grants, mut ending, expires_at } = grant;
+        ending.sort_by_key(|(_, end)| std::cmp::Reverse(*end));
+        let ends = ending.iter().map(|(_, end)| *end).collect();
+        grants.extend(ending.into_iter().map(|(grant, _)| grant));
+        Self { content: Arc::new(Content::of_access_token(id, subject, grants, expires_at)), ends }
+    }
+
+    /// What holds at that moment. It is made only after something ended that is still in the table.
+    fn at(&self, now: UnixTime) -> Arc<Content> {
+        let ended = self.ends.iter().rev().take_while(|end| **end <= now).count();
+        if ended == 0 {
+            return Arc::clone(&self.content);
+        }
+        let left = self.content.grants.len().saturating_sub(ended);
+        let grants = self.content.grants.iter().take(left).cloned().collect();
+        Arc::new(Content { grants, ..Content::clone(&self.content) })
+    }
 }
 
 impl AccessTable {
@@ -35,11 +66,11 @@ impl AccessTable {
 
     /// Adds one, in place of what had the same hash.
     pub fn insert(&mut self, secret: SecretHash, grant: AccessGrant) {
-        self.by_secret.insert(secret, Arc::new(Content::from_access_grant(grant)));
+        self.by_secret.insert(secret, Entry::new(grant));
     }
 
-    pub(crate) fn find(&self, secret: &SecretHash) -> Option<&Arc<Content>> {
-        self.by_secret.get(secret)
+    pub(crate) fn find(&self, secret: &SecretHash, now: UnixTime) -> Option<Arc<Content>> {
+        self.by_secret.get(secret).map(|entry| entry.at(now))
     }
 
     /// How many there are.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::grant::{Asked, CommitMade};
 use crate::losses::Losses;
-use crate::{AccessGrant, Claims, Grant, PublicKey, RefName, UnixTime, Verb};
+use crate::{Claims, Grant, PublicKey, RefName, UnixTime, Verb};
 
 /// A token that a [`Verifier`](crate::Verifier) found to be true for its issuer, its audience and that moment.
 /// There is no other way to get one, so code that takes one cannot forget to check.
@@ -50,13 +50,18 @@ impl Content {
         }
     }
 
-    pub(crate) fn from_access_grant(grant: AccessGrant) -> Self {
+    pub(crate) fn of_access_token(
+        id: String,
+        subject: String,
+        grants: Vec<Grant>,
+        expires_at: Option<UnixTime>,
+    ) -> Self {
         Self {
-            id: grant.id.into(),
-            subject: grant.subject.into(),
+            id: id.into(),
+            subject: subject.into(),
             session: None,
-            grants: grant.grants.into(),
-            expires_at: grant.expires_at,
+            grants: grants.into(),
+            expires_at,
             proof: Proof::Secret,
         }
     }

@@ -139,9 +139,9 @@ impl Verifier {
             return Err(VerifyError::UnknownSecret);
         }
         let table = self.access_tokens.load();
-        let known = table.find(&SecretHash::of(secret)).ok_or(VerifyError::UnknownSecret)?;
-        let losses = self.check_still_good(known, now)?;
-        Ok(VerifiedToken::new(Arc::clone(known), losses))
+        let known = table.find(&SecretHash::of(secret), now).ok_or(VerifyError::UnknownSecret)?;
+        let losses = self.check_still_good(&known, now)?;
+        Ok(VerifiedToken::new(known, losses))
     }
 
     /// How many verified tokens are remembered at the moment.

@@ -65,8 +65,13 @@ fn a_cached_token_and_an_access_secret_are_checked_without_any_allocation() {
         .with_lost("acc_ada", now, lost);
     gate.set_revocations(revocations);
     let secret = Secret::from("fpa_known".to_owned());
-    let access =
-        AccessGrant { id: "at_1".into(), subject: "acc_ada".into(), grants, expires_at: Some(claims.exp) };
+    let access = AccessGrant {
+        id: "at_1".into(),
+        subject: "acc_ada".into(),
+        grants: vec![],
+        ending: grants.into_iter().map(|grant| (grant, claims.exp)).collect(),
+        expires_at: Some(claims.exp),
+    };
     gate.set_access_tokens(AccessTable::from_iter([(secret.hash(), access)]));
 
     let token = key.sign(&claims).expect("a token");

@@ -318,6 +318,7 @@ impl Desk {
             id: "pat_1".to_owned(),
             subject: "acc_ann".to_owned(),
             grants: grants.to_vec(),
+            ending: Vec::new(),
             expires_at: None,
         };
         self.verifier.set_access_tokens(AccessTable::from_iter([(secret.hash(), grant)]));

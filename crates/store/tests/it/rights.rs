@@ -120,6 +120,29 @@ async fn an_access_token_opens_what_its_account_owns_and_not_an_app_sold_below_i
 }
 
 #[tokio::test]
+async fn a_right_in_an_access_token_ends_at_its_own_time_although_the_database_is_not_asked_again() {
+    let scene = Scene::new().await;
+    let (store, mut rng) = (&scene.store, rng(6));
+    repo(store, "apps", &[]).await;
+    let ada = account(store, "ada@example.org").await;
+    give(store, &ada.id, "org.test.Rented", &[Verb::Download], Some(NOW.plus_seconds(100))).await;
+    give(store, &ada.id, "org.test.Owned", &[Verb::Download], None).await;
+    let (secret, _) =
+        store.create_access_token(&ada.id, "apps", "laptop", None, NOW, &mut rng).await.unwrap();
+    let verifier = Verifier::new(
+        VerifierConfig::new("https://shop.example/", "https://shop.example/repo/apps"),
+        KeySet::new(),
+    );
+    verifier.set_access_tokens(store.access_grants("apps", NOW).await.unwrap().into_iter().collect());
+    for (after, rented) in [(0, true), (99, true), (100, false), (100_000, false)] {
+        let token = verifier.verify_access_secret(secret.expose(), NOW.plus_seconds(after)).unwrap();
+        assert_eq!(opens(&token, "app/org.test.Rented/x86_64/stable"), rented, "{after}");
+        assert_eq!(opens(&token, "runtime/org.test.Rented.Locale/x86_64/stable"), rented, "{after}");
+        assert!(opens(&token, "app/org.test.Owned/x86_64/stable"));
+    }
+}
+
+#[tokio::test]
 async fn an_access_token_opens_no_newer_commits_than_its_account_may_have() {
     let scene = Scene::new().await;
     let store = &scene.store;

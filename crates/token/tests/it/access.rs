@@ -20,6 +20,7 @@ fn grant(id: &str) -> AccessGrant {
             Grant::for_everything(&[Verb::List]),
             Grant::for_ids(&[Verb::Download, Verb::Upgrade], ["org.test.Paid"]),
         ],
+        ending: vec![],
         expires_at: None,
     }
 }
@@ -63,6 +64,28 @@ fn an_access_secret_ends_when_it_expires_is_revoked_or_leaves_the_table() {
     assert_eq!(check(0), None);
     gate.set_access_tokens(AccessTable::new());
     assert_eq!(check(0), Some(VerifyError::UnknownSecret));
+}
+
+#[test]
+fn what_an_access_secret_opens_ends_at_its_own_time_although_nobody_builds_the_table_anew() {
+    let secret = Secret::from("fpa_known".to_owned());
+    let until = |app: &str, seconds: i64| {
+        (Grant::for_ids(&[Verb::Download], [app.to_owned()]), NOW.plus_seconds(seconds))
+    };
+    let ending = vec![until("org.test.First", 10), until("org.test.Third", 30), until("org.test.Second", 20)];
+    let gate = shop_with(&[(&secret, AccessGrant { ending, ..grant("at_1") })]);
+    let opens = |after: i64| {
+        let verified = gate.verify_access_secret(secret.expose(), NOW.plus_seconds(after)).expect("known");
+        ["First", "Second", "Third", "Paid"]
+            .map(|app| verified.allows(Verb::Download, &target(&format!("app/org.test.{app}/x86_64/stable"))))
+    };
+    assert_eq!(opens(9), [true, true, true, true]);
+    assert_eq!(opens(10), [false, true, true, true]);
+    assert_eq!(opens(19), [false, true, true, true]);
+    assert_eq!(opens(20), [false, false, true, true]);
+    assert_eq!(opens(30), [false, false, false, true]);
+    // A clock that is set back opens again what had not ended then.
+    assert_eq!(opens(0), [true, true, true, true]);
 }
 
 #[test]

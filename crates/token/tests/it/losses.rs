@@ -171,7 +171,13 @@ fn losses_are_about_signed_tokens_only() {
     let gate = verifier(KeySet::new());
     let secret = Secret::from("fpa_known".to_owned());
     let grants = vec![Grant::for_ids(DOWNLOAD, ["org.test.Paid"])];
-    let access = AccessGrant { id: "at_1".into(), subject: "acc_ada".into(), grants, expires_at: None };
+    let access = AccessGrant {
+        id: "at_1".into(),
+        subject: "acc_ada".into(),
+        grants,
+        ending: vec![],
+        expires_at: None,
+    };
     gate.set_access_tokens([(secret.hash(), access)].into_iter().collect());
     gate.set_revocations(Revocations::new().with_lost("acc_ada", NOW, Grant::for_everything(DOWNLOAD)));
     let token = gate.verify_access_secret(secret.expose(), NOW).expect("a known secret");
