@@ -1,5 +1,6 @@
 """The index of a registry that everybody may pull from, with the real flatpak: public, and private to members by a secret path."""
 
+import base64
 import gzip
 import json
 import time
@@ -21,9 +22,10 @@ LATEST = 15  # seconds in which a change must have been taken up
 class Market:
     """A store with the repo `apps`, which is the namespace `shop` of docker-registry, and people."""
 
-    def __init__(self, folder, images: Images, *options: str, look_seconds: int = 3600, webhook: bool = False):
+    def __init__(self, folder, images: Images, *options: str, look_seconds: int = 3600, webhook: bool = False,
+                 private: bool = False):
         self.folder = folder
-        self.images = images
+        self.private = private
         self.store = Store(folder / "store", programs())
         self.store.set("registries", look_seconds=look_seconds)
         self.registry = Registry(folder / "registry").start()
@@ -38,7 +40,9 @@ class Market:
 
     def start(self) -> "Market":
         self.store.start()
-        self.until(lambda: self.listed())
+        self.until(lambda: "images are taken up" in self.store.log())
+        if not self.private:
+            self.until(self.listed)
         return self
 
     def index(self, prefix: str = "repo", query: str = STOCK, **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -219,3 +223,68 @@ def test_only_who_knows_the_webhooks_secret_is_heard(market):
         assert tell("apps", body, secret) == 400, body[:20]
     assert tell("apps", b" " * 2_000_000, secret) == 413
     assert here.listed() == here.pushed
+
+
+def test_a_private_index_shows_each_member_their_own_and_strangers_nothing(market):
+    here = market("--policy", "private", private=True)
+    ann, secret = here.member("ann", FREE, RUNTIME)
+    bob, _ = here.member("bob", PAID)
+    listed = lambda person: set(person.flatpak("remote-ls", "--all", "--columns=application", "shop").stdout.split())
+    assert listed(ann) == {FREE, RUNTIME}
+    assert listed(bob) == {PAID, f"{PAID}.Locale"}
+    ann.flatpak("install", "-y", "shop", FREE)
+    assert "free as can be" in ann.run("flatpak", "run", FREE).stdout
+    ann.flatpak("update", "--appstream", "shop")
+    assert FREE in ann.flatpak("search", "--columns=application", "Free").stdout
+    assert list((ann.home / ".local/share/flatpak/appstream/shop").rglob(f"icons/64x64/{FREE}.png"))
+    assert bob.flatpak("search", "--columns=application", "Free", check=False).stdout.count(FREE) == 0
+    # The device is noted.
+    here.store.settle()
+    assert here.store.json("access-token", "list", ann.email)[0]["last_used_at"]
+
+    # Somebody without a secret, or with a wrong one, is told what is said of repos that are not there.
+    for path in ("{}/index/static", "{}/index/static?tag=%", "{}/icons/" + "0" * 64 + ".png", "{}/no-such-file", "{}/index/static/"):
+        there, absent = (here.store.get(f"repo/{path.format(name)}") for name in ("apps", "absent"))
+        assert there[0] == absent[0] == 401, path
+        assert there[2] == absent[2] and alike(there[1]) == alike(absent[1], "absent"), path
+        there, absent = (here.store.get(f"i/wrong/{path.format(name)}") for name in ("apps", "absent"))
+        assert there[0] == absent[0] == 401, path
+        assert there[2] == absent[2] and alike(there[1]) == alike(absent[1], "absent"), path
+    eve = here.person("eve")
+    for url in (here.store.repo_url("apps"), here.store.url + "i/wrong/apps"):
+        eve.flatpak("remote-add", "--if-not-exists", "shop", oci(url), check=False)
+        done = eve.flatpak("remote-ls", "shop", check=False)
+        assert done.returncode != 0 and "org.test" not in done.stdout and "401" in done.stdout, done.stdout
+        eve.flatpak("remote-delete", "--force", "shop", check=False)
+
+    # The path of one member opens nothing of another's, and nothing at all once it is revoked.
+    here.store.command("access-token", "revoke", secret["token"]["id"])
+    here.store.settle()
+    done = ann.flatpak("remote-ls", "--all", "shop", check=False)
+    assert done.returncode != 0 and "401" in done.stdout, done.stdout
+    assert listed(bob) == {PAID, f"{PAID}.Locale"}
+
+
+def alike(headers: dict[str, str], name: str = "apps") -> dict[str, str]:
+    return {key: value.replace(f"/repo/{name}", "/repo/x") for key, value in headers.items() if key != "date"}
+
+
+def test_an_index_by_password_or_token_is_that_of_a_secret_path(market):
+    here = market("--policy", "private", private=True)
+    ann, made = here.member("ann", FREE)
+    by_path = here.index(f"i/{made['secret']}")
+    basic = base64.b64encode(f"ann:{made['secret']}".encode()).decode()
+    by_password = here.index(Authorization=f"Basic {basic}")
+    assert by_path[0] == by_password[0] == 200 and by_path[2] == by_password[2]
+    assert set(refs(by_path[2])) == {app_ref(FREE)}
+    assert by_path[1]["cache-control"].startswith("private") and "Authorization" in by_path[1]["vary"]
+    # A secret in the path and another one in the header: the path's counts.
+    assert here.index(f"i/{made['secret']}", Authorization="Bearer x")[0] == 200
+    assert here.index("i/wrong", Authorization=f"Basic {basic}")[0] == 401
+    # An icon is shown with the app that it belongs to only.
+    icon = next(iter(json.loads(by_path[2])["Results"]))["Images"][0]["Labels"]["org.freedesktop.appstream.icon-64"]
+    icon = icon.removeprefix("../")
+    assert here.store.get(f"i/{made['secret']}/apps/{icon}")[0] == 200
+    _, other = here.member("bob", PAID)
+    assert here.store.get(f"i/{other['secret']}/apps/{icon}")[0] == 404
+    assert here.store.get(f"repo/apps/{icon}")[0] == 401
