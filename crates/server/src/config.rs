@@ -449,8 +449,17 @@ impl Config {
         format!("{}/repo/{name}", self.origin())
     }
 
-    /// The public URL of the repo `name` with an access token in it, as flatpak takes it.
-    pub fn repo_url_with(&self, name: &str, secret: &Secret) -> String {
+    /// The URL of the repo `name` as flatpak takes it: for images in a registry with `oci+` before it.
+    pub fn remote_url(&self, name: &str, is_oci: bool) -> String {
+        let url = self.repo_url(name);
+        if is_oci { format!("oci+{url}") } else { url }
+    }
+
+    /// The same with an access token in it. For images it is a part of the path: flatpak sends no password there.
+    pub fn remote_url_with(&self, name: &str, is_oci: bool, secret: &Secret) -> String {
+        if is_oci {
+            return format!("oci+{}/i/{}/{name}", self.origin(), secret.expose());
+        }
         with_secret(&self.repo_url(name), secret)
     }
 

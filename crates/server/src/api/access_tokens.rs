@@ -57,10 +57,11 @@ fn listed(token: &AccessToken) -> Listed<'_> {
 /// The one answer that has the secret in it. Gates know the secret when it is sent.
 async fn made(app: &App, secret: &Secret, token: &AccessToken) -> Response {
     app.take_up().await;
+    let is_oci = app.snapshot.load().repos.get(&token.repo).is_some_and(|view| view.repo.source.is_oci());
     let body = json!({
         "id": token.id, "secret": secret.expose(), "repo": token.repo, "name": token.name,
         "created_at": token.created_at, "expires_at": token.expires_at,
-        "url": app.config.repo_url_with(&token.repo, secret),
+        "url": app.config.remote_url_with(&token.repo, is_oci, secret),
     });
     answer(StatusCode::CREATED, &body)
 }

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use flatpass_store::AccessTokenId;
-use flatpass_token::UnixTime;
+use flatpass_token::{Secret, UnixTime};
 use serde_json::json;
 
 use super::failure::Failure;
@@ -71,10 +71,16 @@ fn none_in_force() -> Failure {
     )
 }
 
+/// The URL of the remote with that secret in it.
+async fn remote_url(shop: &Shop, repo: &str, secret: &Secret) -> Result<String, Failure> {
+    let is_oci = shop.store.repo(repo).await?.is_some_and(|repo| repo.source.is_oci());
+    Ok(shop.config.remote_url_with(repo, is_oci, secret))
+}
+
 async fn rotate(shop: &Shop, id: &AccessTokenId) -> Result<Answer, Failure> {
     let rotated = shop.store.rotate_access_token_with_id(id, shop.now, &mut system_rng()).await?;
     let (secret, token) = rotated.ok_or_else(none_in_force)?;
-    let url = shop.config.repo_url_with(&token.repo, &secret);
+    let url = remote_url(shop, &token.repo, &secret).await?;
     let text = format!(
         "{} has a new secret, shown only now:\n{}\n\n\
          On the device, within an hour, write this address into the remote's url in Flatpak's repo/config with an editor (an argument \
@@ -97,7 +103,7 @@ async fn add(
     let account = shop.account(email).await?;
     let (secret, token) =
         shop.store.create_access_token(&account.id, repo, name, until, shop.now, &mut system_rng()).await?;
-    let url = shop.config.repo_url_with(repo, &secret);
+    let url = remote_url(shop, repo, &secret).await?;
     let text = format!(
         "Made {} for {}, until {}. Its secret, shown only now:\n{}\n\n\
          On the device, as an argument could be read by other users there, run\n  flatpass-authenticator remote-add --user - {}\n\

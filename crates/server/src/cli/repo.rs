@@ -252,8 +252,7 @@ pub(super) fn added(shop: &Shop, repo: &Repo) -> String {
 
 /// The URL that clients add.
 pub(super) fn remote_url(shop: &Shop, repo: &Repo) -> String {
-    let prefix = if repo.source.is_oci() { "oci+" } else { "" };
-    format!("{prefix}{}", shop.config.repo_url(&repo.name))
+    shop.config.remote_url(&repo.name, repo.source.is_oci())
 }
 
 /// The repo for programs.

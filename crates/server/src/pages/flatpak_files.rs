@@ -38,8 +38,11 @@ fn key_line(view: &RepoView) -> String {
 
 /// The repo's URL, with the secret if there is one.
 fn url(app: &App, view: &RepoView, secret: Option<&Secret>) -> String {
-    let name = &view.repo.name;
-    secret.map_or_else(|| view.url.clone(), |secret| app.config.repo_url_with(name, secret))
+    let (name, is_oci) = (&view.repo.name, view.repo.source.is_oci());
+    match secret {
+        Some(secret) => app.config.remote_url_with(name, is_oci, secret),
+        None => app.config.remote_url(name, is_oci),
+    }
 }
 
 /// What `flatpak remote-add --from` takes. The address of the store is not in it: there is no key for it, so clients learn it from
