@@ -35,7 +35,9 @@ pub async fn answer_request(
         _ => Method::Other,
     };
     let path = found.as_ref().map_or(request.uri.path(), |(_, path)| path);
-    let peer = request.extensions.get::<Peer>().map(|peer| peer.0.ip());
+    let peer = request.extensions.get::<Peer>();
+    headers.certificate = peer.and_then(|peer| peer.1);
+    let peer = peer.map(|peer| peer.0.ip());
     let plain = Request { method, path, query: request.uri.query(), headers, peer };
     let now = clock.now();
     let unmounted = match found {

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flatpass_token::{UnixTime, VerifiedToken, Verifier, VerifyError};
 
-use crate::request::Field;
+use crate::request::{Field, Headers};
 
 /// A user name and a password in base64 are not longer than this.
 const MAX_BASIC_BYTES: usize = 1024;
@@ -21,17 +21,26 @@ pub(crate) enum Unknown {
 }
 
 /// Verifies what the request says: a ref token as Bearer, or an access token as the password of Basic, whose user name does
-/// not matter. `used` is told of a good access token.
+/// not matter, or as the certificate of the client. `used` is told of a good access token.
 pub(crate) fn verify(
-    authorization: Field<'_>,
+    headers: &Headers<'_>,
     verifier: &Verifier,
     now: UnixTime,
     used: impl FnOnce(&VerifiedToken),
 ) -> Result<VerifiedToken, Unknown> {
-    let value = match authorization {
-        Field::Absent => return Err(Unknown::NoCredentials),
+    let value = match headers.authorization {
+        Field::Absent => {
+            // An unknown certificate is as good as none: programs show what they have to whoever asks.
+            let certificate = headers.certificate.ok_or(Unknown::NoCredentials)?;
+            let token = verifier.verify_certificate(&certificate, now).map_err(|error| match error {
+                VerifyError::UnknownSecret => Unknown::NoCredentials,
+                known => Unknown::Refused(known),
+            })?;
+            used(&token);
+            return Ok(token);
+        }
         Field::Repeated => return Err(Unknown::Malformed),
-        Field::Once(_) => authorization.text().ok_or(Unknown::Malformed)?,
+        Field::Once(_) => headers.authorization.text().ok_or(Unknown::Malformed)?,
     };
     let (scheme, credentials) = value.trim().split_once(' ').ok_or(Unknown::Malformed)?;
     let credentials = credentials.trim_start();

@@ -237,14 +237,13 @@ impl Passage<'_> {
     }
 
     fn verify(&self) -> Result<VerifiedToken, Refusal> {
-        let authorization = self.request.headers.authorization;
         let now = self.now.unix();
         let used = |token: &VerifiedToken| {
             if let Some(uses) = self.gate.uses() {
                 uses.note(token.id(), now, self.request);
             }
         };
-        credentials::verify(authorization, self.gate.verifier(), now, used).map_err(Refusal::Unknown)
+        credentials::verify(&self.request.headers, self.gate.verifier(), now, used).map_err(Refusal::Unknown)
     }
 
     /// The list of refs and what belongs to it.

@@ -1,6 +1,8 @@
-//! What the gate looks at in a request: the method, the raw path below the mount, the query, and nine header fields.
+//! What the gate looks at in a request: the method, the raw path below the mount, the query, ten header fields, and the client's certificate.
 
 use std::net::IpAddr;
+
+use flatpass_token::CertificateHash;
 
 use crate::accept::{Accept, takes_gzip};
 
@@ -86,6 +88,8 @@ pub struct Headers<'a> {
     pub takes_gzip: bool,
     /// The last `X-Forwarded-For`.
     pub forwarded_for: Option<&'a [u8]>,
+    /// Of the certificate whose key the client has, if it showed one under TLS. It counts where no `Authorization` is.
+    pub certificate: Option<CertificateHash>,
 }
 
 impl<'a> Headers<'a> {
@@ -134,6 +138,7 @@ pub(crate) struct OwnedRequest {
     query: Option<Box<str>>,
     accept: Accept,
     takes_gzip: bool,
+    certificate: Option<CertificateHash>,
     fields: [OwnedField; 7],
 }
 
@@ -181,6 +186,7 @@ impl OwnedRequest {
             query: request.query.map(Into::into),
             accept: h.accept,
             takes_gzip: h.takes_gzip,
+            certificate: h.certificate,
             fields,
         }
     }
@@ -203,6 +209,7 @@ impl OwnedRequest {
                 accept: self.accept,
                 takes_gzip: self.takes_gzip,
                 forwarded_for: None,
+                certificate: self.certificate,
             },
             // Whoever copied the request asked before whether it can be answered at once, and then the use was noted.
             peer: None,

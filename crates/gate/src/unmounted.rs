@@ -36,7 +36,7 @@ impl Unmounted {
 
     /// What a private repo of that name would say.
     pub(crate) fn answer(&self, name: &str, request: &Request<'_>, now: Moment) -> Answer {
-        let found = credentials::verify(request.headers.authorization, &self.verifier, now.unix(), |_| ());
+        let found = credentials::verify(&request.headers, &self.verifier, now.unix(), |_| ());
         self.answer_to(name, found, request.method)
     }
 

@@ -64,6 +64,9 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// The private key.
     pub key: PathBuf,
+    /// Whether clients are asked for a certificate, which may stand for an access token. Browsers that have one then ask their user.
+    #[serde(default)]
+    pub client_certificates: bool,
 }
 
 /// `[tokens]`.
@@ -395,8 +398,11 @@ impl Config {
                 "write the name of the shop",
             ));
         }
-        let tls =
-            file.tls.map(|tls| Tls { certificate: folder.join(tls.certificate), key: folder.join(tls.key) });
+        let tls = file.tls.map(|tls| Tls {
+            certificate: folder.join(tls.certificate),
+            key: folder.join(tls.key),
+            ..tls
+        });
         if tls.is_some() && url.scheme() == "http" {
             return Err(value(
                 "tls",

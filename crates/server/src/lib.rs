@@ -6,6 +6,7 @@ mod api;
 mod app;
 mod broker;
 mod catalogues;
+mod client_certificate;
 pub mod config;
 mod indexes;
 mod layouts;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use flatpass_gate::{CacheLimits, Clock, Limits, Opaque, serve_connection};
+use flatpass_gate::{CacheLimits, Clock, Limits, Opaque, Peer, serve_connection};
 use flatpass_store::{AccessTokenUse, Sealer, Store, StoreError, StoreOptions};
+use flatpass_token::CertificateHash;
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls_pki_types::pem::PemObject;
@@ -18,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::app::{App, router, unmounted};
+use crate::client_certificate::AnyCertificate;
 use crate::config::{Config, Tls};
 use crate::payment;
 use crate::snapshot::{Snapshot, SnapshotError};
@@ -165,9 +167,11 @@ impl Connection {
                 else {
                     return;
                 };
+                let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                let certificate = shown.map(|certificate| CertificateHash::of(certificate));
                 serve_connection(
                     Opaque(stream),
-                    peer,
+                    Peer(peer, certificate),
                     gates,
                     &self.limits,
                     self.clock,
@@ -188,9 +192,15 @@ fn acceptor(tls: &Tls) -> Result<TlsAcceptor, ServeError> {
     let key = PrivateKeyDer::from_pem_file(&tls.key)
         .map_err(|error| wrong(&tls.key, format!("not a private key in PEM: {error}")))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .and_then(|builder| {
+            let builder = match tls.client_certificates {
+                true => builder.with_client_cert_verifier(Arc::new(AnyCertificate::new(&provider))),
+                false => builder.with_no_client_auth(),
+            };
+            builder.with_single_cert(chain, key)
+        })
         .map_err(|error| wrong(&tls.certificate, error.to_string()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))

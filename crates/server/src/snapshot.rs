@@ -354,6 +354,7 @@ impl Snapshot {
                     let mut settings = VerifierConfig::new(config.issuer(), url.clone());
                     settings.leeway_seconds = u32::try_from(config.tokens.leeway_seconds).unwrap_or(0);
                     settings.cache_entries = config.gate.cached_tokens;
+                    settings.repo.clone_from(&repo.name);
                     Arc::new(Verifier::new(settings, KeySet::default()))
                 }
             };

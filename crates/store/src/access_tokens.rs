@@ -4,7 +4,7 @@
 //! that lost the answer may repeat with it, as long as nobody used the new secret: that one is then out of force. Once it was
 //! used, the old secret rotates nothing any more, so who stole it cannot take the access token over.
 
-use flatpass_token::{Secret, UnixTime};
+use flatpass_token::{CertificateHash, Secret, SecretHash, UnixTime};
 use sqlx::Row as _;
 
 use crate::backend::{Connection, Row};
@@ -66,6 +66,54 @@ fn access_token(row: &Row) -> Result<AccessToken, sqlx::Error> {
     })
 }
 
+#[expect(clippy::too_many_arguments, reason = "each is a column")]
+async fn insert(
+    connection: &mut Connection,
+    hash: &SecretHash,
+    account_id: &AccountId,
+    repo: &str,
+    name: &str,
+    expires_at: Option<UnixTime>,
+    made_by: Option<&GrantId>,
+    now: UnixTime,
+    rng: Random<'_>,
+) -> Result<AccessToken, StoreError> {
+    let id = AccessTokenId::random(rng);
+    let made_by = made_by.map(GrantId::as_str);
+    repos::must_exist(&mut *connection, repo).await?;
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS tokens FROM access_tokens
+         WHERE account_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
+    )
+    .bind(account_id.as_str())
+    .bind(now.0)
+    .fetch_one(&mut *connection)
+    .await?;
+    if row.try_get::<i64, _>("tokens")? >= MOST_TOKENS {
+        return Err(StoreError::TooManyAccessTokens(MOST_TOKENS));
+    }
+    let row = sqlx::query(
+        "INSERT INTO access_tokens (id, secret_hash, account_id, repo, name, created_at, expires_at, made_by)
+         SELECT $1, $2, id, $3, $4, $5, $6, $7 FROM accounts WHERE id = $8 AND disabled_at IS NULL
+           AND ($9 = '' OR EXISTS (SELECT 1 FROM devices
+                                   WHERE devices.id = $9 AND account_id = accounts.id AND revoked_at IS NULL))
+         RETURNING *",
+    )
+    .bind(id.as_str())
+    .bind(hash.to_string())
+    .bind(repo)
+    .bind(shortened(name.trim(), 100))
+    .bind(now.0)
+    .bind(expires_at.map(|time| time.0))
+    .bind(made_by)
+    .bind(account_id.as_str())
+    .bind(made_by.unwrap_or_default())
+    .fetch_optional(&mut *connection)
+    .await?
+    .ok_or(StoreError::NoAccount)?;
+    Ok(access_token(&row)?)
+}
+
 impl Store {
     /// Makes an access token. The secret has only letters, digits and `_`, so that it survives in a URL.
     ///
@@ -81,6 +129,46 @@ impl Store {
         rng: Random<'_>,
     ) -> Result<(Secret, AccessToken), StoreError> {
         self.insert_access_token(account_id, repo, name, expires_at, None, now, rng).await
+    }
+
+    /// Like [`Store::create_access_token`], for a client that shows a certificate and needs no secret.
+    ///
+    /// # Errors
+    /// [`StoreError::CertificateTaken`] when it stands for another access token of the repo; the others as for that.
+    #[expect(clippy::too_many_arguments, reason = "each is a column")]
+    pub async fn create_access_token_for(
+        &self,
+        certificate: &CertificateHash,
+        account_id: &AccountId,
+        repo: &str,
+        name: &str,
+        expires_at: Option<UnixTime>,
+        now: UnixTime,
+        rng: Random<'_>,
+    ) -> Result<AccessToken, StoreError> {
+        let hash = certificate.for_repo(repo);
+        let mut transaction = self.begin().await?;
+        let in_force = sqlx::query(
+            "SELECT 1 FROM access_tokens
+             WHERE secret_hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
+        )
+        .bind(hash.to_string())
+        .bind(now.0)
+        .fetch_optional(&mut *transaction)
+        .await?;
+        if in_force.is_some() {
+            return Err(StoreError::CertificateTaken);
+        }
+        // One that has ended makes place.
+        sqlx::query("DELETE FROM access_tokens WHERE secret_hash = $1")
+            .bind(hash.to_string())
+            .execute(&mut *transaction)
+            .await?;
+        let made =
+            insert(&mut transaction, &hash, account_id, repo, name, expires_at, None, now, rng).await?;
+        mark_changed(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(made)
     }
 
     /// Like [`Store::create_access_token`], made by a device of the account: it ends when that is signed out.
@@ -113,43 +201,13 @@ impl Store {
         rng: Random<'_>,
     ) -> Result<(Secret, AccessToken), StoreError> {
         let secret = Secret::generate(prefix::ACCESS_TOKEN, rng);
-        let id = AccessTokenId::random(rng);
-        let made_by = made_by.map(GrantId::as_str);
         let mut transaction = self.begin().await?;
-        repos::must_exist(&mut transaction, repo).await?;
-        let row = sqlx::query(
-            "SELECT COUNT(*) AS tokens FROM access_tokens
-             WHERE account_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
-        )
-        .bind(account_id.as_str())
-        .bind(now.0)
-        .fetch_one(&mut *transaction)
-        .await?;
-        if row.try_get::<i64, _>("tokens")? >= MOST_TOKENS {
-            return Err(StoreError::TooManyAccessTokens(MOST_TOKENS));
-        }
-        let row = sqlx::query(
-            "INSERT INTO access_tokens (id, secret_hash, account_id, repo, name, created_at, expires_at, made_by)
-             SELECT $1, $2, id, $3, $4, $5, $6, $7 FROM accounts WHERE id = $8 AND disabled_at IS NULL
-               AND ($9 = '' OR EXISTS (SELECT 1 FROM devices
-                                       WHERE devices.id = $9 AND account_id = accounts.id AND revoked_at IS NULL))
-             RETURNING *",
-        )
-        .bind(id.as_str())
-        .bind(secret.hash().to_string())
-        .bind(repo)
-        .bind(shortened(name.trim(), 100))
-        .bind(now.0)
-        .bind(expires_at.map(|time| time.0))
-        .bind(made_by)
-        .bind(account_id.as_str())
-        .bind(made_by.unwrap_or_default())
-        .fetch_optional(&mut *transaction)
-        .await?
-        .ok_or(StoreError::NoAccount)?;
+        let hash = secret.hash();
+        let made =
+            insert(&mut transaction, &hash, account_id, repo, name, expires_at, made_by, now, rng).await?;
         mark_changed(&mut transaction).await?;
         transaction.commit().await?;
-        Ok((secret, access_token(&row)?))
+        Ok((secret, made))
     }
 
     /// The access tokens of an account, or of all with `None`, that are neither revoked nor expired; the newest first.

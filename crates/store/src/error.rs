@@ -61,6 +61,11 @@ pub enum StoreError {
     /// An account has as many access tokens as it may have.
     #[error("this account has {0} access tokens, and may have no more; end some of them first")]
     TooManyAccessTokens(i64),
+    /// A certificate stands for another access token of the repo.
+    #[error(
+        "this certificate stands for another access token of this repo; end that one first: flatpass access-token list"
+    )]
+    CertificateTaken,
     /// The order or code that an entitlement should come from gave one before.
     #[error("this code was redeemed before")]
     SourceUsed,

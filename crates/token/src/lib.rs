@@ -68,7 +68,7 @@ pub use key::{Jwk, KeyError, PublicKey, SignError, SigningKey};
 pub use key_set::{KeySet, KeySetError};
 pub use ref_name::{RefKind, RefName, RefNameError};
 pub use revocation::Revocations;
-pub use secret::{Secret, SecretHash, SecretHashError};
+pub use secret::{CertificateHash, Secret, SecretHash, SecretHashError};
 pub use time::UnixTime;
 pub use unverified::UnverifiedToken;
 pub use verified::VerifiedToken;

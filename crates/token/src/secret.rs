@@ -91,6 +91,36 @@ impl SecretHash {
     }
 }
 
+/// The SHA-256 of a client's certificate (DER), whose key somebody proved to have. It is no secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CertificateHash([u8; 32]);
+
+impl CertificateHash {
+    /// The hash of a certificate in DER.
+    #[must_use]
+    pub fn of(der: &[u8]) -> Self {
+        Self(sha256(der))
+    }
+
+    /// What stands where the hash of a secret would, for an access token of that repo. So one certificate may stand for an access token
+    /// in each repo. It is made of bytes that are no UTF-8, as every secret is, so nobody can send a secret that has this hash.
+    #[must_use]
+    pub fn for_repo(&self, repo: &str) -> SecretHash {
+        let mut bytes = vec![0xff];
+        bytes.extend_from_slice(repo.as_bytes());
+        bytes.push(0xff);
+        bytes.extend_from_slice(&self.0);
+        SecretHash(sha256(&bytes))
+    }
+}
+
+/// As the tools for certificates show it.
+impl fmt::Display for CertificateHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// A text that is no [`SecretHash`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the hash of a secret is 64 lower-case hexadecimal digits")]

@@ -10,8 +10,8 @@ use crate::key::{ALGORITHM, TOKEN_TYPE};
 use crate::losses::Losses;
 use crate::verified::{Content, Proof};
 use crate::{
-    AccessTable, Claims, KeySet, MAX_TOKEN_BYTES, Revocations, SecretHash, UnixTime, UnverifiedToken,
-    VerifiedToken, VerifyError,
+    AccessTable, CertificateHash, Claims, KeySet, MAX_TOKEN_BYTES, Revocations, SecretHash, UnixTime,
+    UnverifiedToken, VerifiedToken, VerifyError,
 };
 
 /// How far a token's `iat` may lie in the future, beyond the leeway.
@@ -33,13 +33,16 @@ pub struct VerifierConfig {
     /// How many verified tokens are remembered. A token counts once for each 2 KiB of its length, so the cache
     /// holds at most about 2 KiB of tokens for each entry, and about as much again of what they say.
     pub cache_entries: usize,
+    /// The name of the repo, for which certificates stand; see [`CertificateHash::for_repo`].
+    pub repo: String,
 }
 
 impl VerifierConfig {
     /// With a leeway of 5 seconds and 4096 entries in the cache.
     #[must_use]
     pub fn new(issuer: impl Into<String>, audience: impl Into<String>) -> Self {
-        Self { issuer: issuer.into(), audience: audience.into(), leeway_seconds: 5, cache_entries: 4096 }
+        let (issuer, audience) = (issuer.into(), audience.into());
+        Self { issuer, audience, leeway_seconds: 5, cache_entries: 4096, repo: String::new() }
     }
 }
 
@@ -138,8 +141,24 @@ impl Verifier {
         if secret.len() > MAX_SECRET_BYTES {
             return Err(VerifyError::UnknownSecret);
         }
+        self.verify_access_hash(&SecretHash::of(secret), now)
+    }
+
+    /// Checks the certificate that a client proved to have the key of.
+    ///
+    /// # Errors
+    /// As for [`Verifier::verify_access_secret`].
+    pub fn verify_certificate(
+        &self,
+        certificate: &CertificateHash,
+        now: UnixTime,
+    ) -> Result<VerifiedToken, VerifyError> {
+        self.verify_access_hash(&certificate.for_repo(&self.config.repo), now)
+    }
+
+    fn verify_access_hash(&self, hash: &SecretHash, now: UnixTime) -> Result<VerifiedToken, VerifyError> {
         let table = self.access_tokens.load();
-        let known = table.find(&SecretHash::of(secret), now).ok_or(VerifyError::UnknownSecret)?;
+        let known = table.find(hash, now).ok_or(VerifyError::UnknownSecret)?;
         let losses = self.check_still_good(&known, now)?;
         Ok(VerifiedToken::new(known, losses))
     }

@@ -1,10 +1,11 @@
 //! The keep-alive loop of one connection.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flatpass_token::CertificateHash;
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -16,7 +17,7 @@ use super::head::{Head, Malformed, read_head};
 use super::input::Input;
 use super::limits::Limits;
 use super::output::{Broken, Output};
-use super::rest::serve_rest;
+use super::rest::{Peer, serve_rest};
 use super::transport::Transport;
 use super::watch::{Phase, Stop, Watch};
 use crate::answer::Answer;
@@ -40,7 +41,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// `TCP_NODELAY` is set here; under TLS it is for the caller to set.
 pub async fn serve_connection<S, F, B>(
     mut stream: S,
-    peer: SocketAddr,
+    peer: impl Into<Peer>,
     gates: Arc<Gates>,
     limits: &Limits,
     clock: Clock,
@@ -54,11 +55,14 @@ pub async fn serve_connection<S, F, B>(
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let whole: Peer = peer.into();
+    let peer = whole.0;
     if let Some(Err(error)) = stream.plain_tcp().map(|tcp| tcp.set_nodelay(true)) {
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
     let mut lane = Lane {
         peer: peer.ip(),
+        certificate: whole.1,
         gates: &gates,
         limits,
         clock: &clock,
@@ -72,7 +76,7 @@ pub async fn serve_connection<S, F, B>(
         Ok(End::HandOver) => {
             let received = lane.input.take();
             // A future of its own on the heap: few connections need its size.
-            Box::pin(serve_rest(stream, received, peer, gates, *limits, clock, shutdown, fallback)).await;
+            Box::pin(serve_rest(stream, received, whole, gates, *limits, clock, shutdown, fallback)).await;
         }
         Err(Broken::Stopped(stop)) => {
             tracing::debug!(%peer, ?stop, "connection ended while it waited");
@@ -103,6 +107,7 @@ enum End {
 
 struct Lane<'a> {
     peer: IpAddr,
+    certificate: Option<CertificateHash>,
     gates: &'a Gates,
     limits: &'a Limits,
     clock: &'a Clock,
@@ -185,7 +190,8 @@ impl Lane<'_> {
             Head::Partial => return Step::Receive,
             Head::Other => return Step::HandOver,
             Head::Malformed(why) => return Step::Malformed(why),
-            Head::Plain { length, method, path, query, headers, close } => {
+            Head::Plain { length, method, path, query, mut headers, close } => {
+                headers.certificate = self.certificate;
                 let now = self.clock.now();
                 let step = if let Some((mount, path)) = self.gates.find(path) {
                     let request = Request { method, path, query, headers, peer: Some(self.peer) };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use flatpass_token::CertificateHash;
 use http_body::Body as HttpBody;
 use http_body_util::Either;
 use hyper::body::Incoming;
@@ -24,12 +25,20 @@ use crate::adapter::{GateBody, answer_request};
 use crate::moment::Clock;
 use crate::mounts::Gates;
 
-/// The address of the other side of the connection: an extension of each request that goes to the fallback.
+/// The other side of the connection: an extension of each request that goes to the fallback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(
     /// The address.
     pub SocketAddr,
+    /// The certificate that it proved to have the key of.
+    pub Option<CertificateHash>,
 );
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        Self(address, None)
+    }
+}
 
 /// hyper does not work with less.
 const LEAST_BUFFER_BYTES: usize = 8 << 10;
@@ -39,7 +48,7 @@ const LEAST_BUFFER_BYTES: usize = 8 << 10;
 pub(crate) async fn serve_rest<S, F, B>(
     stream: S,
     received: Bytes,
-    peer: SocketAddr,
+    peer: Peer,
     gates: Arc<Gates>,
     limits: Limits,
     clock: Clock,
@@ -77,7 +86,7 @@ pub(crate) async fn serve_rest<S, F, B>(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "connection broke");
+        tracing::debug!(peer = %peer.0, %error, "connection broke");
     }
 }
 
@@ -85,7 +94,7 @@ pub(crate) async fn serve_rest<S, F, B>(
 struct Router<F> {
     gates: Arc<Gates>,
     clock: Clock,
-    peer: SocketAddr,
+    peer: Peer,
     fallback: Arc<F>,
 }
 
@@ -103,7 +112,7 @@ where
         let gates = Arc::clone(&self.gates);
         let clock = self.clock.clone();
         let fallback = Arc::clone(&self.fallback);
-        request.extensions_mut().insert(Peer(self.peer));
+        request.extensions_mut().insert(self.peer);
         Box::pin(async move {
             // The head alone: a body would not have to be, and is not, shared between threads.
             let (head, body) = request.into_parts();

@@ -132,8 +132,7 @@ impl LayoutGate {
                 uses.note(token.id(), now, request);
             }
         };
-        credentials::verify(request.headers.authorization, &self.verifier, now, used)
-            .map_err(Refusal::Unknown)
+        credentials::verify(&request.headers, &self.verifier, now, used).map_err(Refusal::Unknown)
     }
 
     /// Answers a request for something in the layout.

@@ -87,9 +87,7 @@ impl Registry {
                 .field("Vary", "Authorization")
                 .answer(request.method, "application/json", "{}")
         };
-        let known = |verifier: &Verifier| {
-            credentials::verify(request.headers.authorization, verifier, now.unix(), |_| ())
-        };
+        let known = |verifier: &Verifier| credentials::verify(&request.headers, verifier, now.unix(), |_| ());
         if request.method == Method::Other {
             return Err(Refusal::Method);
         }
@@ -114,8 +112,7 @@ impl Registry {
 
     /// What a private repo would say.
     fn unmounted(&self, request: &Request<'_>, now: Moment) -> Refusal {
-        let found =
-            credentials::verify(request.headers.authorization, &self.config.unmounted, now.unix(), |_| ());
+        let found = credentials::verify(&request.headers, &self.config.unmounted, now.unix(), |_| ());
         found.err().map_or(Refusal::OutOfScope, Refusal::Unknown)
     }
 }

@@ -192,9 +192,7 @@ impl IndexGate {
             }
         };
         let verified = match credentials {
-            Credentials::OfRequest => {
-                credentials::verify(request.headers.authorization, &self.verifier, now, used)
-            }
+            Credentials::OfRequest => credentials::verify(&request.headers, &self.verifier, now, used),
             Credentials::Secret(secret) => credentials::verify_secret(secret, &self.verifier, now, used),
         };
         verified.map_err(Refusal::Unknown)

@@ -1,8 +1,12 @@
 //! `flatpass access-token`.
 
+use std::path::{Path, PathBuf};
+
 use clap::Subcommand;
 use flatpass_store::AccessTokenId;
-use flatpass_token::{Secret, UnixTime};
+use flatpass_token::{CertificateHash, Secret, UnixTime};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde_json::json;
 
 use super::failure::Failure;
@@ -30,6 +34,9 @@ pub(super) enum AccessTokenCommand {
         /// The last day (UTC), or a moment; until it is revoked without it
         #[arg(long, value_name = "DATE", value_parser = parse_until)]
         until: Option<UnixTime>,
+        /// The client's certificate (PEM), which it shows under TLS in place of a secret; needs client_certificates in [tls]
+        #[arg(long, value_name = "FILE")]
+        certificate: Option<PathBuf>,
     },
     /// List the access tokens in force, with when and from where each was last used
     List {
@@ -51,7 +58,12 @@ pub(super) enum AccessTokenCommand {
 /// Does it.
 pub(super) async fn run(shop: &Shop, command: AccessTokenCommand) -> Result<Answer, Failure> {
     match command {
-        AccessTokenCommand::Add { email, repo, name, until } => add(shop, &email, &repo, &name, until).await,
+        AccessTokenCommand::Add { email, repo, name, until, certificate: None } => {
+            add(shop, &email, &repo, &name, until).await
+        }
+        AccessTokenCommand::Add { email, repo, name, until, certificate: Some(file) } => {
+            add_for(shop, &file, &email, &repo, &name, until).await
+        }
         AccessTokenCommand::List { email } => list(shop, email.as_deref()).await,
         AccessTokenCommand::Rotate { id } => rotate(shop, &AccessTokenId(id)).await,
         AccessTokenCommand::Revoke { id } => {
@@ -118,6 +130,47 @@ async fn add(
         quoted(repo)
     );
     Ok(Answer::new(text, json!({ "secret": secret.expose(), "url": url, "token": token })))
+}
+
+async fn add_for(
+    shop: &Shop,
+    file: &Path,
+    email: &str,
+    repo: &str,
+    name: &str,
+    until: Option<UnixTime>,
+) -> Result<Answer, Failure> {
+    must_be_ahead(until, shop.now)?;
+    let account = shop.account(email).await?;
+    let der = CertificateDer::from_pem_file(file).map_err(|error| {
+        Failure::told(
+            format!("{} is no certificate in PEM: {error}", file.display()),
+            "name the certificate itself, not its key",
+        )
+    })?;
+    let certificate = CertificateHash::of(&der);
+    let (id, now) = (&account.id, shop.now);
+    let token = shop
+        .store
+        .create_access_token_for(&certificate, id, repo, name, until, now, &mut system_rng())
+        .await?;
+    let is_oci = shop.store.repo(repo).await?.is_some_and(|repo| repo.source.is_oci());
+    let url = shop.config.remote_url(repo, is_oci);
+    let mut text = format!(
+        "Made {} for {}, until {}. The certificate with the SHA-256 {certificate} stands for it.\n\n\
+         Flatpak 1.16.1 and newer show it for images: put the certificate and its key into\n  \
+         ~/.config/containers/certs.d/{host}/client.cert and client.key\n\
+         and run\n  flatpak remote-add --user {} {url}",
+        token.id,
+        account.email,
+        shown(token.expires_at, "it is revoked"),
+        quoted(repo),
+        host = shop.config.host(),
+    );
+    if !shop.config.tls.as_ref().is_some_and(|tls| tls.client_certificates) {
+        text.push_str("\n\nThis store does not ask for certificates: write client_certificates = true below [tls], and restart it.");
+    }
+    Ok(Answer::new(text, json!({ "certificate": certificate.to_string(), "url": url, "token": token })))
 }
 
 async fn list(shop: &Shop, email: Option<&str>) -> Result<Answer, Failure> {
