@@ -2,7 +2,9 @@
 
 import base64
 import gzip
+import hashlib
 import json
+import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -13,7 +15,7 @@ from stage.images import GO_ARCH, Images, Layout, repository
 from stage.person import Person
 from stage.registry import Notified, Registry
 from stage.repo import FREE, PAID, RUNTIME, app_ref, arch
-from stage.store import Store, programs
+from stage.store import Store, programs, self_signed
 
 STOCK = f"label%3Aorg.flatpak.ref%3Aexists=1&architecture={GO_ARCH[arch()]}&os=linux&tag=latest"  # what flatpak 1.14 asks for
 LATEST = 15  # seconds in which a change must have been taken up
@@ -23,11 +25,15 @@ class Market:
     """A store with the repo `apps`, which is the namespace `shop` of docker-registry, and people."""
 
     def __init__(self, folder, images: Images, *options: str, look_seconds: int = 3600, webhook: bool = False,
-                 private: bool = False):
+                 private: bool = False, tls: bool = False):
         self.folder = folder
         self.private = private
-        self.store = Store(folder / "store", programs())
+        self.store = Store(folder / "store", programs(), host="https://localhost" if tls else "http://127.0.0.1")
         self.store.set("registries", look_seconds=look_seconds)
+        if tls:
+            certificate, key = self_signed(folder)
+            self.store.set("tls", certificate=str(certificate), key=str(key), client_certificates=True)
+            self.store.trusts = ssl.create_default_context(cafile=str(certificate))
         self.registry = Registry(folder / "registry").start()
         self.pushed = images.layout.push_all(self.registry.host, "shop")
         hook = ["--webhook"] if webhook else []
@@ -74,7 +80,8 @@ class Market:
             self.store.command("grant", person.email, "apps", app)
         made = self.store.json("access-token", "add", person.email, "apps", "--name", "laptop")
         self.store.settle()
-        person.flatpak("remote-add", "shop", oci(self.store.url) + f"i/{made['secret']}/apps")
+        assert made["url"] == oci(self.store.url) + f"i/{made['secret']}/apps"
+        person.flatpak("remote-add", "shop", made["url"])
         return person, made
 
     def end(self) -> None:
@@ -288,3 +295,47 @@ def test_an_index_by_password_or_token_is_that_of_a_secret_path(market):
     _, other = here.member("bob", PAID)
     assert here.store.get(f"i/{other['secret']}/apps/{icon}")[0] == 404
     assert here.store.get(f"repo/apps/{icon}")[0] == 401
+
+
+def test_a_client_certificate_opens_what_its_account_may_list(market, tmp_path):
+    here = market("--policy", "private", private=True, tls=True)
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "eve").mkdir()
+    anns, anns_key = self_signed(tmp_path / "ann")
+    eves, eves_key = self_signed(tmp_path / "eve")
+    here.store.command("account", "add", "ann@example.org", stdin="correct horse battery\n")
+    here.store.command("grant", "ann@example.org", "apps", FREE)
+    made = here.store.json("access-token", "add", "ann@example.org", "apps", "--name", "laptop", "--certificate", str(anns))
+    here.store.settle()
+    stranger = here.store.trusts
+
+    def by(certificate=None, key=None, version=None, **headers):
+        here.store.trusts = ssl.create_default_context(cafile=str(tmp_path / "certificate.pem"))
+        if certificate:
+            here.store.trusts.load_cert_chain(certificate, key)
+        if version:
+            here.store.trusts.maximum_version = version
+        return here.index(**headers)
+
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        status, _, body = by(anns, anns_key, version)
+        assert status == 200 and set(refs(body)) == {app_ref(FREE)}
+    # Who has no certificate, or one that nobody knows, is a stranger. What is said aloud goes before what is shown.
+    nobody, unknown = by(), by(eves, eves_key)
+    assert nobody[0] == unknown[0] == 401 and nobody[2] == unknown[2]
+    assert by(anns, anns_key, Authorization="Bearer x")[0] == 401
+    # A certificate is no secret: neither it nor its hash opens anything when somebody sends it.
+    der = ssl.PEM_cert_to_DER_cert(anns.read_text())
+    for known in (der, hashlib.sha256(der).hexdigest().encode(), made["certificate"].encode()):
+        basic = base64.b64encode(b"ann:" + known).decode()
+        assert by(Authorization=f"Basic {basic}")[0] == 401
+    # One certificate, one access token of a repo, until that ends.
+    again = ("access-token", "add", "ann@example.org", "apps", "--name", "again", "--certificate", str(anns))
+    assert here.store.command(*again, check=False).returncode != 0
+    here.store.command("access-token", "revoke", made["token"]["id"])
+    here.store.settle()
+    assert by(anns, anns_key)[0] == 401
+    here.store.command(*again)
+    here.store.settle()
+    assert by(anns, anns_key)[0] == 200
+    here.store.trusts = stranger
