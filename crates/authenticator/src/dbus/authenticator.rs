@@ -21,6 +21,7 @@ use crate::registry::address::RegistryUrl;
 use crate::registry::refusal::RegistryRefusal;
 use crate::registry::remote::{RemoteAsk, RemoteOptions};
 use crate::registry::walk::AskedImage;
+use crate::secret::SecretText;
 use crate::session::Sessions;
 use crate::session::ask::{Ask, AskedRef, MAX_REFS};
 use crate::session::cache::UsedAt;
@@ -191,7 +192,7 @@ fn read_oci(
     let own = |name: &str| text(authenticator_options, name).map(str::to_owned);
     let options_of_remote = RemoteOptions {
         store: read_store(authenticator_options, &remote)?,
-        auth: own("auth"),
+        auth: own("auth").map(SecretText::new),
         auth_registry: own("auth-registry"),
         remember: own("remember").is_some_and(|word| matches!(word.as_str(), "true" | "yes" | "1")),
     };

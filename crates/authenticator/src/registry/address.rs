@@ -54,7 +54,11 @@ impl RegistryUrl {
     /// [`RegistryUrlError`].
     pub fn named(text: &str) -> Result<Self, RegistryUrlError> {
         let text = text.trim().trim_end_matches('/');
-        if text.contains("://") {
+        let (is_url, server) = text.split_once("://").map_or((false, text), |(_, server)| (true, server));
+        if server.contains('/') {
+            return Err(RegistryUrlError);
+        }
+        if is_url {
             return Self::parse(text);
         }
         let plain = Self::parse(&format!("http://{text}"))?;
@@ -179,6 +183,7 @@ mod tests {
             RegistryUrl::named("localhost:5000").expect("valid").to_string(),
             "http://localhost:5000/"
         );
+        assert!(RegistryUrl::named("registry.example/team").is_err() && RegistryUrl::named("").is_err());
         assert_eq!(RegistryUrl::named("quay.io").expect("valid").to_string(), "https://quay.io/");
     }
 

@@ -28,14 +28,15 @@ pub enum Credential {
 }
 
 impl Credential {
-    /// A user with a password. `None` if HTTP Basic has no way to say it (RFC 7617 section 2).
+    /// A user with a password. `None` if HTTP Basic has no way to say it (RFC 7617 section 2). Passwords with control
+    /// characters pass: there are registries whose password is a whole JSON file.
     #[must_use]
     pub fn password(user: &str, password: SecretText) -> Option<Self> {
-        let fits = |text: &str| text.len() <= MAX_BYTES && !text.chars().any(char::is_control);
         if user == TOKEN_USER {
             return Self::identity_token(password);
         }
-        let is_one = !user.is_empty() && !user.contains(':') && fits(user) && fits(password.expose());
+        let fits = user.len() <= MAX_BYTES && password.expose().len() <= MAX_BYTES;
+        let is_one = fits && !user.is_empty() && !user.contains(':') && !user.chars().any(char::is_control);
         is_one.then(|| Self::Password { user: user.to_owned(), password })
     }
 
@@ -92,6 +93,7 @@ mod tests {
         assert_eq!(read("dXNlcjpwYTpzcw=="), password("user", "pa:ss"));
         assert_eq!(read("dXNlcjpwYTpzcw"), password("user", "pa:ss"));
         assert_eq!(read("dXNlcjpwdwAA"), password("user", "pw"));
+        assert!(password("_json_key", "{\n \"a\": 1\n}").is_some());
         assert!(matches!(password("<token>", "eyJ"), Some(Credential::IdentityToken(_))));
         for bad in ["", "dXNlcg==", "OnB3", "not base64", "dXMKZXI6cHc="] {
             assert_eq!(read(bad), None, "{bad}");

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 
 /// A helper, and what it will be asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Helper {
     program: String,
     server: String,

@@ -13,10 +13,12 @@
 //! Flatpak pulls from the registry that the index names and from no mirror, so a mirror is a registry like any other.
 
 pub mod address;
+mod attempts;
 pub mod cache;
 pub mod credential;
 pub mod files;
 pub mod helper;
+mod login;
 pub mod probe;
 pub mod prompt;
 pub mod realm;

@@ -90,7 +90,21 @@ impl Remembered {
         credential: &Credential,
         now: UnixTime,
     ) -> Result<bool, CredentialError> {
-        let _lock = self.lock(registry).await?;
+        let lock = self.lock(registry).await?;
+        self.store_locked(registry, credential, now, &lock).await
+    }
+
+    /// The same for who has the lock.
+    ///
+    /// # Errors
+    /// [`CredentialError`]; what was remembered before is then as it was.
+    pub(super) async fn store_locked(
+        &self,
+        registry: &RegistryUrl,
+        credential: &Credential,
+        now: UnixTime,
+        _lock: &FileLock,
+    ) -> Result<bool, CredentialError> {
         let (user, secret) = match credential {
             Credential::Password { user, password } => (Some(user.clone()), password),
             Credential::IdentityToken(token) => (None, token),
@@ -173,7 +187,11 @@ impl Remembered {
         .await
     }
 
-    async fn lock(&self, registry: &RegistryUrl) -> Result<FileLock, CredentialError> {
+    /// Waits until no other process changes what is remembered for a registry.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub(super) async fn lock(&self, registry: &RegistryUrl) -> Result<FileLock, CredentialError> {
         let folder = self.folder.clone();
         blocking(move || make_folder(&folder)).await?;
         FileLock::take(self.path(registry).with_extension("lock"), LOCK_TIME).await

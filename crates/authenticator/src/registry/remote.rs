@@ -9,6 +9,7 @@ use super::refusal::RegistryRefusal;
 use super::walk::{AskedImage, OfRemote, RegistryAsk};
 use crate::authority::address::{AuthorityUrl, RemoteKind, RepoUrl, RepoUrlError, host_and_port};
 use crate::authority::error::{AuthorityError, shown};
+use crate::secret::SecretText;
 use crate::session::Sessions;
 use crate::session::ask::{Ask, AskedRef, Tokens};
 use crate::session::cache::UsedAt;
@@ -21,7 +22,7 @@ pub struct RemoteOptions {
     /// `url`: the store.
     pub store: Option<AuthorityUrl>,
     /// `auth`: credentials, in base64.
-    pub auth: Option<String>,
+    pub auth: Option<SecretText>,
     /// `auth-registry`: the host and port of the registry that `auth` is for.
     pub auth_registry: Option<String>,
     /// `remember`: whether what a person types is remembered.
@@ -141,7 +142,7 @@ impl RemoteAsk {
     /// remote's own host and port. An index cannot move them to another.
     fn own_credentials(&self) -> OfRemote {
         let Some(auth) = &self.options.auth else { return OfRemote::None };
-        let Some(credential) = Credential::from_auth(auth) else { return OfRemote::Unreadable };
+        let Some(credential) = Credential::from_auth(auth.expose()) else { return OfRemote::Unreadable };
         let (belongs, host) = match &self.options.auth_registry {
             Some(named) => (self.registry.is_called(named.trim()), shown(named)),
             None => {
@@ -166,7 +167,7 @@ mod tests {
                 remote: "shop".to_owned(),
                 remote_uri: remote_uri.to_owned(),
                 options: RemoteOptions {
-                    auth: Some("dXNlcjpwdw==".to_owned()),
+                    auth: Some(SecretText::new("dXNlcjpwdw==".to_owned())),
                     auth_registry: named.map(str::to_owned),
                     ..RemoteOptions::default()
                 },

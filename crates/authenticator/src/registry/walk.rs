@@ -5,21 +5,21 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
-use flatpass_oci::client::{Asked, Login, Realm, RegistryError, TokenRequest};
-use flatpass_oci::{Digest, RepositoryName, Scope};
-use flatpass_token::Secret;
+use flatpass_oci::client::{Asked, Realm};
+use flatpass_oci::{Digest, RepositoryName};
 use futures_util::StreamExt as _;
 
 use super::Registries;
 use super::address::RegistryUrl;
+use super::attempts::Attempts;
 use super::credential::Credential;
 use super::files::Candidate;
+use super::login::{Closed, REMEMBERED, TYPED, Tried, no};
 use super::probe::Door;
 use super::prompt::Prompt;
 use super::realm::{may_be_asked, may_have_credentials};
 use super::refusal::RegistryRefusal;
 use crate::authority::error::shown;
-use crate::secret::SecretText;
 use crate::session::ask::Tokens;
 use crate::session::refusal::Ended;
 
@@ -71,31 +71,6 @@ pub struct RegistryAsk {
     pub interactive: bool,
 }
 
-/// A repository that is closed to nobody and to all credentials that are stored for it.
-struct Closed<'a> {
-    image: &'a AskedImage,
-    realm: Realm,
-    service: Option<String>,
-    /// The last credentials that were tried, and what became of them.
-    tried: Option<Tried>,
-}
-
-/// What became of credentials.
-enum Tried {
-    /// They are not right.
-    Wrong {
-        /// Where they are from.
-        origin: String,
-        /// The token server's words.
-        words: String,
-    },
-    /// They are right, and open something else.
-    TooLittle {
-        /// Whose they are, as a sentence begins.
-        account: String,
-    },
-}
-
 /// How one repository answered.
 enum Found<'a> {
     Token(String),
@@ -119,11 +94,13 @@ impl Registries {
         if images.len() > MAX_REPOSITORIES {
             return Err(RegistryRefusal::TooMany { count: images.len() }.into());
         }
+        let attempts = Attempts::default();
         let mut opening: Vec<Opening<'_>> = Vec::new();
         for images in images.values() {
             let Some(image) = images.first().copied() else { continue };
             let fresh = images.iter().any(|image| image.fresh);
-            opening.push(Box::pin(async move { (image, self.open(ask, image, fresh).await) }));
+            let attempts = &attempts;
+            opening.push(Box::pin(async move { (image, self.open(ask, image, fresh, attempts).await) }));
         }
         let mut found: Vec<_> = futures_util::stream::iter(opening).buffer_unordered(AT_ONCE).collect().await;
         found.sort_by(|(one, _), (other, _)| one.repository.cmp(&other.repository));
@@ -159,6 +136,7 @@ impl Registries {
         ask: &RegistryAsk,
         image: &'a AskedImage,
         fresh: bool,
+        attempts: &Attempts,
     ) -> Result<Found<'a>, RegistryRefusal> {
         let registry = &ask.registry;
         let now = self.environment.now();
@@ -185,7 +163,7 @@ impl Registries {
         };
         may_be_asked(registry, &realm)?;
         let mut closed = Closed { image, realm, service, tried: None };
-        if let Some(token) = self.try_login(registry, &mut closed, None).await? {
+        if let Some(token) = self.log_in(registry, &mut closed, None).await? {
             return Ok(Found::Token(token));
         }
         if !may_have_credentials(registry, &closed.realm) {
@@ -195,8 +173,8 @@ impl Registries {
             });
         }
         if let OfRemote::Here(credential) = &ask.of_remote {
-            let origin = "the remote\u{2019}s option auth";
-            if let Some(token) = self.try_login(registry, &mut closed, Some((credential, origin))).await? {
+            let login = (credential, "the remote\u{2019}s option auth");
+            if let Some(token) = self.try_login(registry, &mut closed, login, attempts).await? {
                 return Ok(Found::Token(token));
             }
         }
@@ -204,109 +182,31 @@ impl Registries {
             for candidate in file.candidates(registry, image.repository.as_str()) {
                 let (credential, origin) = match candidate {
                     Candidate::Here(credential) => (Some(credential), file.path.display().to_string()),
-                    Candidate::Helper(helper) => (helper.get().await, helper.program().to_owned()),
+                    Candidate::Helper(helper) => {
+                        (attempts.helper(&helper).await, helper.program().to_owned())
+                    }
                 };
                 let Some(credential) = credential else { continue };
-                let login = Some((&credential, origin.as_str()));
-                if let Some(token) = self.try_login(registry, &mut closed, login).await? {
+                let login = (&credential, origin.as_str());
+                if let Some(token) = self.try_login(registry, &mut closed, login, attempts).await? {
                     return Ok(Found::Token(token));
                 }
             }
         }
-        match self.remembered().load(registry, ask.interactive && self.environment.attended).await {
-            Ok(Some(credential)) => {
-                let login = Some((&credential, REMEMBERED));
-                if let Some(token) = self.try_login(registry, &mut closed, login).await? {
-                    return Ok(Found::Token(token));
-                }
+        let interactive = ask.interactive && self.environment.attended;
+        let load = async {
+            Box::pin(self.remembered().load(registry, interactive)).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "what was remembered for a registry cannot be read");
+                None
+            })
+        };
+        if let Some(credential) = Box::pin(attempts.remembered(load)).await {
+            let login = (credential, REMEMBERED);
+            if let Some(token) = self.try_login(registry, &mut closed, login, attempts).await? {
+                return Ok(Found::Token(token));
             }
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "what was remembered for a registry cannot be read"),
         }
         Ok(Found::Closed(closed))
-    }
-
-    /// Asks the token server as somebody (`None`: as nobody), and then the registry whether the token is enough: token
-    /// servers give tokens that open nothing, too.
-    async fn try_login(
-        &self,
-        registry: &RegistryUrl,
-        closed: &mut Closed<'_>,
-        login: Option<(&Credential, &str)>,
-    ) -> Result<Option<String>, RegistryRefusal> {
-        let clients = self.clients()?;
-        let image = closed.image;
-        let (account, secret) = match login {
-            None => (None, None),
-            Some((Credential::Password { user, password }, _)) => {
-                (Some(user.as_str()), Some(secret(password)))
-            }
-            Some((Credential::IdentityToken(token), _)) => (None, Some(secret(token))),
-        };
-        let asked = TokenRequest {
-            realm: &closed.realm,
-            service: closed.service.as_deref(),
-            scopes: &[Scope::pull(image.repository.clone())],
-            login: match (account, &secret) {
-                (_, None) => Login::Anonymous,
-                (Some(user), Some(password)) => Login::Basic { user, password },
-                (None, Some(token)) => Login::Refresh(token),
-            },
-            offline: false,
-            may_have: &|realm| may_have_credentials(registry, realm),
-        };
-        let now = self.environment.now();
-        let answer = match clients.exchange.ask(&asked).await {
-            Ok(answer) => answer,
-            Err(RegistryError::Refused { words, .. }) => {
-                if let Some((_, origin)) = login {
-                    closed.tried = Some(Tried::Wrong { origin: origin.to_owned(), words });
-                }
-                return Ok(None);
-            }
-            // A token server that does not know this way of asking.
-            Err(RegistryError::NotFound { .. } | RegistryError::Status { status: 405, .. })
-                if matches!(login, Some((Credential::IdentityToken(_), _))) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if let (Some((Credential::IdentityToken(_), REMEMBERED)), Some(next)) = (login, &answer.refresh) {
-            self.remember_next(registry, next).await;
-        }
-        let token = SecretText::new(answer.secret.expose().to_owned());
-        if !token.is_bearer_token() {
-            return Err(RegistryError::NoToken { host: closed.realm.host() }.into());
-        }
-        match clients.probe.look(registry, &image.repository, &image.digest, Some(&token)).await? {
-            Door::Open => {
-                let life = Some(answer.expires_in);
-                self.cache().put(registry, &image.repository, token.expose(), life, now);
-                Ok(Some(token.expose().to_owned()))
-            }
-            Door::Asks(_) | Door::Refuses { .. } => {
-                if login.is_some() {
-                    let account = match account {
-                        Some(user) => format!("The account {}", shown(user)),
-                        None => "Your account".to_owned(),
-                    };
-                    closed.tried = Some(Tried::TooLittle { account });
-                }
-                Ok(None)
-            }
-            other @ Door::Absent => Err(no(registry, image, &other)),
-        }
-    }
-
-    /// A token server that gives a new refresh token with each use wants that one the next time.
-    async fn remember_next(&self, registry: &RegistryUrl, next: &Secret) {
-        let next = SecretText::new(next.expose().to_owned());
-        if let Some(next) = Credential::identity_token(next)
-            && let Err(error) = self.remembered().store(registry, &next, self.environment.now()).await
-        {
-            tracing::warn!(%error, "the next refresh token of a registry is not remembered");
-        }
     }
 
     /// Asks the person for the first repository that is closed, until the answer opens it; the others must open to the
@@ -333,12 +233,12 @@ impl Registries {
                 first.tried = Some(Tried::Wrong { origin: TYPED.to_owned(), words });
                 continue;
             };
-            let Some(token) = self.try_login(registry, first, Some((&credential, TYPED))).await? else {
+            let Some(token) = self.log_in(registry, first, Some((&credential, TYPED))).await? else {
                 continue;
             };
             let mut opened = vec![(&first.image.repository, token)];
             for other in &mut closed[1..] {
-                let Some(token) = self.try_login(registry, other, Some((&credential, TYPED))).await? else {
+                let Some(token) = self.log_in(registry, other, Some((&credential, TYPED))).await? else {
                     return Err(quiet_refusal(ask, other).into());
                 };
                 opened.push((&other.image.repository, token));
@@ -353,15 +253,6 @@ impl Registries {
         }
         Err(RegistryRefusal::TooManyTries { host: registry.host() }.into())
     }
-}
-
-/// Where credentials are from that were just typed.
-const TYPED: &str = "what you typed";
-/// Where they are from if they were typed once.
-const REMEMBERED: &str = "your sign-in at the registry";
-
-pub(super) fn secret(text: &SecretText) -> Secret {
-    Secret::from(text.expose().to_owned())
 }
 
 /// What is shown to the person who is asked.
@@ -412,15 +303,4 @@ fn quiet_refusal(ask: &RegistryAsk, closed: &Closed<'_>) -> RegistryRefusal {
         (None, _) => format!("The registry {host} wants to know who downloads {name}."),
     };
     RegistryRefusal::SignInFirst { host, said }
-}
-
-/// A door that no credentials open.
-fn no(registry: &RegistryUrl, image: &AskedImage, door: &Door) -> RegistryRefusal {
-    let (host, name) = (registry.host(), image.name.clone());
-    match door {
-        Door::Refuses { status } => {
-            RegistryRefusal::Refused { host, name, words: format!("it answers with HTTP status {status}.") }
-        }
-        _ => RegistryRefusal::Absent { host, name },
-    }
 }

@@ -10,9 +10,11 @@ use futures_util::StreamExt as _;
 use zbus::zvariant::{ObjectPath, OwnedObjectPath};
 
 use crate::authority::{Authority, browse};
-use crate::client::{Ask, Client};
+use crate::client::{Ask, Client, OciAsk, PAID};
 use crate::program::{Home, said};
+use crate::registries::sign_in;
 use crate::stage::{self, Bus, Process};
+use crate::token_registry::{DIGEST, TokenRegistry};
 
 const KEYRING: &str = "org.freedesktop.secrets";
 
@@ -126,6 +128,25 @@ async fn a_sign_in_is_kept_in_the_keyring_and_survives_a_restart_and_a_locked_ke
     let status = home.run(&bus, &["logout", &authority.url]).await;
     assert_ne!(prompts.load(Ordering::SeqCst), 0);
     assert!(said(&status).contains("signed out"), "{}", said(&status));
+}
+
+#[tokio::test]
+async fn a_registrys_password_is_kept_in_the_keyring_and_nobody_is_prompted_at_night() {
+    let (registry, bus, home) = (TokenRegistry::start().await, Bus::start(), Home::new());
+    registry.user("ann", "secret password", &["shop/paid"]);
+    let _keyring = keyring(&home, &bus).await;
+    let output = sign_in(&home, &bus, &registry.host, "ann", "secret password").await;
+    assert!(said(&output).contains("in your keyring"), "{}", said(&output));
+    assert!(home.texts("state").iter().all(|text| !text.contains("secret password")));
+    let _service = home.serve(&bus).await;
+    let client = Client::new(bus.connect().await).await;
+    let ask = OciAsk::of("oci+http://127.0.0.1:1/", &registry.url).image(PAID, "shop/paid", DIGEST).quiet();
+    assert_eq!(client.ask_oci(&ask).await.code, 0);
+    lock(&bus).await;
+    let prompts = prompter(&bus).await;
+    let locked = client.ask_oci(&OciAsk { fresh: true, ..ask }).await;
+    assert_eq!((locked.code, locked.error_code), (2, Some(23)), "{}", locked.message);
+    assert_eq!(prompts.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]

@@ -78,6 +78,41 @@ async fn credentials_of_files_open_what_nobody_may_have() {
 }
 
 #[tokio::test]
+async fn a_wrong_password_is_tried_once_and_not_for_each_repository() {
+    let registry = TokenRegistry::start().await;
+    registry.user("ann", "pw", &[]);
+    let file = json!({ "auths": { (registry.host.as_str()): { "auth": auth("ann", "wrong") } } });
+    let (stage, _folder) = stage_with(&file).await;
+    let mut many = ask(&registry).quiet();
+    for number in 0..30 {
+        many = many.image(
+            &format!("app/org.test.App{number}/x86_64/stable"),
+            &format!("shop/app{number}"),
+            DIGEST,
+        );
+    }
+    let refused = stage.client().await.ask_oci(&many).await;
+    assert!(refused.message.contains("does not accept"), "{}", refused.message);
+    assert_eq!(registry.passwords_seen(), [basic("ann", "wrong")]);
+}
+
+#[tokio::test]
+async fn a_token_server_that_is_rude_to_nobody_is_asked_as_somebody() {
+    let registry = TokenRegistry::start().await;
+    registry.user("ann", "pw", &["shop/paid"]);
+    let file = json!({ "auths": { (registry.host.as_str()): { "auth": auth("ann", "pw") } } });
+    let (stage, _folder) = stage_with(&file).await;
+    let client = stage.client().await;
+    for status in [400, 401, 403, 404] {
+        registry.books().says_to_nobody = Some(status);
+        let response = client.ask_oci(&OciAsk { fresh: true, ..ask(&registry) }).await;
+        assert_eq!((response.code, response.message.as_str()), (0, ""), "{status}");
+    }
+    registry.books().says_to_nobody = Some(500);
+    assert_eq!(client.ask_oci(&OciAsk { fresh: true, ..ask(&registry) }).await.code, 2);
+}
+
+#[tokio::test]
 async fn a_credential_helper_is_asked_with_the_registrys_host_and_only_if_it_is_needed() {
     use std::os::unix::fs::PermissionsExt;
     let (registry, bus, home) = (TokenRegistry::start().await, Bus::start(), Home::new());
@@ -100,7 +135,8 @@ async fn a_credential_helper_is_asked_with_the_registrys_host_and_only_if_it_is_
     let free = OciAsk::of("oci+http://127.0.0.1:1/", &registry.url).image(FREE, "shop/free", DIGEST);
     assert_eq!(client.ask_oci(&free).await.code, 0);
     assert!(!home.path("asked").exists());
-    let response = client.ask_oci(&ask(&registry).quiet()).await;
+    registry.books().rights.insert(("ann".to_owned(), "shop/more".to_owned()));
+    let response = client.ask_oci(&ask(&registry).image(LOCALE, "shop/more", DIGEST).quiet()).await;
     assert_eq!((response.code, response.message.as_str()), (0, ""));
     let asked = std::fs::read_to_string(home.path("asked")).expect("asked");
     assert_eq!(asked, format!("get {}\n", registry.host));
@@ -373,7 +409,7 @@ async fn thirty_repositories_are_asked_for_one_by_one_each_with_its_own_token() 
 }
 
 /// `registry login` with a password from standard input.
-async fn sign_in(home: &Home, bus: &Bus, host: &str, user: &str, password: &str) -> Output {
+pub(crate) async fn sign_in(home: &Home, bus: &Bus, host: &str, user: &str, password: &str) -> Output {
     let mut command = home.command(PROGRAM, bus);
     command.args(["registry", "login", host, "--user", user, "--password-stdin"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

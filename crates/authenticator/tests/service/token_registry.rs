@@ -45,6 +45,8 @@ pub(crate) struct Books {
     /// The token server in place of this one.
     pub(crate) realm: Option<String>,
     pub(crate) token_fault: Option<TokenFault>,
+    /// What the token server says to nobody, in place of a token.
+    pub(crate) says_to_nobody: Option<u16>,
     /// Where manifests are sent on to.
     pub(crate) moved: Option<String>,
     /// How many seconds tokens live.
@@ -181,6 +183,10 @@ fn token(books: &mut Books, is_post: bool, query: &str, form: &str, sent: Option
         }
     } else {
         match sent {
+            None if books.says_to_nobody.is_some() => {
+                let status = books.says_to_nobody.and_then(|status| StatusCode::from_u16(status).ok());
+                return status.expect("a status").into_response();
+            }
             None => None,
             Some(sent) => match books.users.iter().find(|(user, password)| basic(user, password) == sent) {
                 Some((user, _)) => Some(user.clone()),
