@@ -2,11 +2,13 @@
 //! `flatpak` made, and a browser that keeps cookies and follows links.
 
 mod access_tokens;
+mod broker;
 mod browser;
 mod device_grant;
 mod flatpak_files;
 mod forgery;
 mod groups;
+mod hosted_registry;
 mod limits;
 mod names;
 mod oauth;
