@@ -11,9 +11,9 @@ import urllib.parse
 import urllib.request
 
 import pytest
-from stage.images import GO_ARCH, Images, Layout, repository
+from stage.images import GO_ARCH, Images, Layout, Login, repository
 from stage.person import Person
-from stage.registry import Notified, Registry
+from stage.registry import Htpasswd, Notified, Registry
 from stage.repo import FREE, PAID, RUNTIME, app_ref, arch
 from stage.store import Store, programs, self_signed
 
@@ -104,6 +104,16 @@ def refs(index: bytes) -> dict[str, str]:
     return found
 
 
+def request(url: str, method: str, body: bytes | None = None, headers: dict[str, str] | None = None):
+    """Status, headers (lower case) and body of the answer."""
+    asked = urllib.request.Request(url, data=body, headers=headers or {}, method=method)
+    try:
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            return answer.status, {key.lower(): value for key, value in answer.headers.items()}, answer.read()
+    except urllib.error.HTTPError as refused:
+        return refused.code, {key.lower(): value for key, value in refused.headers.items()}, refused.read()
+
+
 @pytest.fixture(scope="session")
 def images(tmp_path_factory) -> Images:
     images = Images(tmp_path_factory.mktemp("images"))
@@ -136,7 +146,11 @@ def newer(images: Images, folder, says: str) -> Layout:
 def test_everybody_lists_searches_and_installs_what_is_free(market):
     here = market()
     assert here.listed() == here.pushed
-    ann = here.person("ann", oci(here.store.repo_url("apps")))
+    ann = here.person("ann")
+    (ann.home / "apps.flatpakrepo").write_bytes(here.store.get("repos/apps.flatpakrepo")[2])
+    ann.flatpak("remote-add", "--from", "shop", "apps.flatpakrepo")
+    assert oci(here.store.repo_url("apps")) in ann.flatpak("remotes", "--columns=url").stdout
+    assert "org.flatpass.Authenticator" in ann.run("cat", ".local/share/flatpak/repo/config").stdout
     assert {FREE, PAID, RUNTIME} <= set(ann.flatpak("remote-ls", "--all", "--columns=application", "shop").stdout.split())
     ann.flatpak("update", "--appstream", "shop")
     found = ann.flatpak("search", "--columns=application,remotes", "Free")
@@ -198,6 +212,11 @@ def test_programs_get_validators_compression_and_plain_refusals(market):
     assert "immutable" in headers["cache-control"]
     dynamic = here.store.get(f"repo/apps/index/dynamic?repository={free['Name']}")
     assert [result["Name"] for result in json.loads(dynamic[2])["Results"]] == [free["Name"]]
+    whole = here.index()
+    status, headers, nothing = request(here.store.url + f"repo/apps/index/static?{STOCK}", "HEAD")
+    assert (status, nothing, headers["etag"]) == (200, b"", whole[1]["etag"])
+    assert int(headers["content-length"]) == len(whole[2])
+    assert request(here.store.url + "repo/apps/index/static", "POST", b"x")[0] == 405
     for query in ("tag=%", "label:=1", "label:a:exists=2", "&".join(["tag=a"] * 40), "tag=" + "a" * 5000):
         status, headers, body = here.index(query=query)
         assert status == 400 and headers["content-type"] == "application/problem+json", query
@@ -214,12 +233,7 @@ def test_only_who_knows_the_webhooks_secret_is_heard(market):
 
     def tell(name: str, body: bytes, authorization: str | None) -> int:
         headers = {"Authorization": authorization} if authorization else {}
-        request = urllib.request.Request(here.store.url + path + name, data=body, headers=headers, method="POST")
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return answer.status
-        except urllib.error.HTTPError as refused:
-            return refused.code
+        return request(here.store.url + path + name, "POST", body, headers)[0]
 
     good = json.dumps(event).encode()
     assert tell("apps", good, secret) == 202
@@ -288,6 +302,20 @@ def test_an_index_by_password_or_token_is_that_of_a_secret_path(market):
     # A secret in the path and another one in the header: the path's counts.
     assert here.index(f"i/{made['secret']}", Authorization="Bearer x")[0] == 200
     assert here.index("i/wrong", Authorization=f"Basic {basic}")[0] == 401
+    # A summary token, which is what the bridge shows.
+    here.store.command("robot", "add", "bridge")
+    here.store.command("grant", "robot/bridge", "apps", FREE)
+    robot = here.store.json("robot", "secret", "bridge")
+    login = base64.b64encode(f"{robot['client_id']}:{robot['secret']}".encode()).decode()
+    here.store.settle()
+    form = {"Authorization": f"Basic {login}", "Content-Type": "application/x-www-form-urlencoded"}
+    answer = request(here.store.url + "oauth/token", "POST", b"grant_type=client_credentials", form)
+    access = {"Authorization": f"Bearer {json.loads(answer[2])['access_token']}", "Content-Type": "application/json"}
+    body = json.dumps({"repo_url": here.store.repo_url("apps")}).encode()
+    answer = request(here.store.url + "api/v1/summary-tokens", "POST", body, access)
+    token = json.loads(answer[2])["token"]
+    by_token = here.index(Authorization=f"Bearer {token}")
+    assert by_token[0] == 200 and by_token[2] == by_path[2]
     # An icon is shown with the app that it belongs to only.
     icon = next(iter(json.loads(by_path[2])["Results"]))["Images"][0]["Labels"]["org.freedesktop.appstream.icon-64"]
     icon = icon.removeprefix("../")
@@ -339,3 +367,32 @@ def test_a_client_certificate_opens_what_its_account_may_list(market, tmp_path):
     here.store.settle()
     assert by(anns, anns_key)[0] == 200
     here.store.trusts = stranger
+
+
+def test_a_registry_with_accounts_of_its_own_is_followed_by_the_stores_account_there(tmp_path, images):
+    registry = Registry(tmp_path / "registry", auth=Htpasswd({"robot": "its password", "publisher": "x"})).start()
+    store = Store(tmp_path / "store", programs())
+    try:
+        pushed = images.layout.push_all(registry.host, "shop", Login("publisher", "x"))
+        store.set("registries", look_seconds=1)
+        store.command("repo", "add", "apps", registry.source("shop"), "--access", "broker", "--robot", "robot", stdin="wrong\n")
+        store.start()
+        deadline = time.monotonic() + LATEST
+        while "cannot be looked at" not in store.log():
+            assert time.monotonic() < deadline, store.log()
+            time.sleep(0.05)
+        # What was never seen is not taken for empty: clients would think that all apps were gone.
+        assert store.get(f"repo/apps/index/static?{STOCK}")[0] == 503
+        store.command("repo", "set", "apps", "--robot", "robot", stdin="its password\n")
+        while not (answer := store.get(f"repo/apps/index/static?{STOCK}"))[0] == 200:
+            assert time.monotonic() < deadline + LATEST, store.log()
+            time.sleep(0.05)
+        assert refs(answer[2]) == pushed
+        # Each image makes clients ask for a token: the registry gives nothing without one.
+        kinds = {image["Labels"]["org.flatpak.ref"]: image["Labels"]["org.flatpak.commit-metadata.xa.token-type"]
+                 for result in json.loads(answer[2])["Results"] for image in result["Images"]}
+        assert kinds[app_ref(FREE)] == "AQAAAABp" and kinds[app_ref(PAID)] == "AgAAAABp"
+        assert "its password" not in store.log() and "wrong" not in store.log()
+    finally:
+        store.kill()
+        registry.stop()
