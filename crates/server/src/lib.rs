@@ -30,4 +30,4 @@ mod web;
 pub use app::App;
 pub use registry_token::{MAX_REGISTRY_TOKEN_BYTES, RegistryTokenFor};
 pub use revocations::Refused;
-pub use serve::{ServeError, open_store, serve};
+pub use serve::{ServeError, open_store, serve, serve_on};

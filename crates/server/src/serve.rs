@@ -88,12 +88,26 @@ pub async fn open_store(config: &Config) -> Result<Store, StoreError> {
 pub async fn serve(
     config: Config,
     clock: Clock,
+    shutdown: watch::Receiver<bool>,
+    ready: impl FnOnce(&Config),
+) -> Result<(), ServeError> {
+    let address = config.listen;
+    let listener = TcpListener::bind(address).await.map_err(|cause| ServeError::Listen { address, cause })?;
+    serve_on(listener, config, clock, shutdown, ready).await
+}
+
+/// As [`serve`], on a listener that is there already; the configuration's own address does not count.
+///
+/// # Errors
+/// As those of [`serve`].
+pub async fn serve_on(
+    listener: TcpListener,
+    config: Config,
+    clock: Clock,
     mut shutdown: watch::Receiver<bool>,
     ready: impl FnOnce(&Config),
 ) -> Result<(), ServeError> {
     let tls = config.tls.as_ref().map(acceptor).transpose()?;
-    let address = config.listen;
-    let listener = TcpListener::bind(address).await.map_err(|cause| ServeError::Listen { address, cause })?;
     let store = open_store(&config).await?;
     let app = App::start(config, store, clock.clone()).await?;
     let limits = Arc::new(Limits {

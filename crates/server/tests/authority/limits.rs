@@ -143,7 +143,7 @@ async fn bodies_that_are_too_long_or_too_slow_end() {
 
 #[tokio::test]
 async fn more_connections_than_allowed_wait_and_the_end_is_graceful() {
-    let mut shop =
+    let shop =
         Shop::open_with("[limits]\nconnections = 2\nidle_seconds = 1\nshutdown_seconds = 5\n", |_| ()).await;
     let address = shop.config.listen;
     let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -173,7 +173,7 @@ async fn more_connections_than_allowed_wait_and_the_end_is_graceful() {
     });
     assert_eq!(&served.await.unwrap(), b"HTTP/1.1 200");
     let before = std::time::Instant::now();
-    shop.stop().await;
+    shop.close().await;
     assert!(before.elapsed() < Duration::from_secs(4), "idle connections are not waited for");
     assert!(TcpStream::connect(address).is_err());
 }

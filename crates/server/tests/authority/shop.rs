@@ -1,5 +1,6 @@
 //! A store with two repos, served on a free port.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -57,6 +58,8 @@ pub(crate) struct Shop {
     pub(crate) store: Store,
     end: watch::Sender<bool>,
     served: Option<JoinHandle<()>>,
+    /// Kept while the server is stopped, so that nobody else gets the port.
+    listener: TcpListener,
     folder: TempDir,
 }
 
@@ -72,7 +75,9 @@ impl Shop {
     /// With more lines in the configuration file (which begins before any table), and a change to what was read from it.
     pub(crate) async fn open_with(lines: &str, change: impl FnOnce(&mut Config)) -> Self {
         let folder = TempDir::new().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
         let url = format!("http://127.0.0.1:{port}");
         let text = format!("url = \"{url}/\"\nlisten = \"127.0.0.1:{port}\"\nname = \"Test shop\"\n{lines}");
         let file = folder.path().join("flatpass.toml");
@@ -95,7 +100,8 @@ impl Shop {
             };
             store.add_repo(new, START).await.unwrap();
         }
-        let mut shop = Self { url, config, clock, store, end: watch::channel(false).0, served: None, folder };
+        let mut shop =
+            Self { url, config, clock, store, end: watch::channel(false).0, served: None, listener, folder };
         for (repo, app, price) in [
             ("apps", "org.test.Paid", "5.00"),
             ("apps", "org.test.Paid.Pro", "25.00"),
@@ -112,9 +118,10 @@ impl Shop {
         let (end, shutdown) = watch::channel(false);
         let (ready, is_ready) = tokio::sync::oneshot::channel();
         let (config, clock) = (self.config.clone(), self.clock.clone());
+        let listener = tokio::net::TcpListener::from_std(self.listener.try_clone().unwrap()).unwrap();
         self.served = Some(tokio::spawn(async move {
             let ready = move |_: &Config| ready.send(()).unwrap();
-            flatpass::serve(config, clock, shutdown, ready).await.unwrap();
+            flatpass::serve_on(listener, config, clock, shutdown, ready).await.unwrap();
         }));
         self.end = end;
         is_ready.await.unwrap();
@@ -123,6 +130,11 @@ impl Shop {
     pub(crate) async fn stop(&mut self) {
         self.end.send(true).unwrap();
         self.served.take().unwrap().await.unwrap();
+    }
+
+    /// Stops for good: nobody listens any more.
+    pub(crate) async fn close(mut self) {
+        self.stop().await;
     }
 
     pub(crate) fn browser(&self) -> Browser {
