@@ -168,6 +168,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/account/access-tokens/{id}/revoke", post(pages::account_repo::revoke_access_token))
         .route("/account/repos/{repo}", get(pages::account_repo::show))
         .route("/account/repos/{repo}/flatpakrepo", post(pages::flatpak_files::download_repo))
+        .route("/account/repos/{repo}/container-login", post(pages::container_login::make))
         .route("/account/repos/{repo}/flatpakref", post(pages::flatpak_files::download_ref))
         .route("/account/verify", post(pages::verify::send))
         .route("/verify/{secret}", get(pages::verify::show).post(pages::verify::confirm))

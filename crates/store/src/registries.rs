@@ -82,6 +82,12 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// Its host, and its port if that is not the usual one: what container tools call it by.
+    pub fn host(&self) -> &str {
+        let address = self.url.trim_end_matches('/');
+        address.split_once("://").map_or(address, |(_, host)| host)
+    }
+
     /// Whether the repository of this name, as the registry calls it, is a part of the repo.
     pub fn covers(&self, repository: &str) -> bool {
         let below = |namespace: &String| {

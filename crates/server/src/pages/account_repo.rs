@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use flatpass_store::{AccessTokenId, RepoPolicy};
 
+use super::container_login::registry_host;
 use super::flatpak_files::apps;
 use crate::app::App;
 use crate::membership::in_repo;
@@ -34,6 +35,8 @@ struct RepoPage {
     frame: Frame,
     repo: String,
     private: bool,
+    /// Access tokens are passwords at a registry.
+    containers: bool,
     apps: Vec<AppLine>,
     /// How many more there are.
     more: usize,
@@ -69,7 +72,9 @@ pub(crate) async fn show(
     apps.truncate(MOST_APPS);
     let (csrf, cookie) = browser.form_token(&app);
     let private = view.repo.policy == RepoPolicy::Private;
-    let page = RepoPage { frame: Frame::new(&app, &browser, csrf), repo, private, apps, more, search };
+    let containers = registry_host(&app.config, &view.repo).is_some();
+    let frame = Frame::new(&app, &browser, csrf);
+    let page = RepoPage { frame, repo, private, containers, apps, more, search };
     Ok(render(StatusCode::OK, &page, cookie, None))
 }
 

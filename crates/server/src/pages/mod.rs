@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod account_repo;
+pub(crate) mod container_login;
 pub(crate) mod flatpak_files;
 pub(crate) mod group;
 pub(crate) mod home;

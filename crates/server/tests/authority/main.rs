@@ -17,6 +17,7 @@ mod payment;
 mod post;
 mod private_repo;
 mod ref_tokens;
+mod registry_tokens;
 mod rights;
 mod robots;
 mod sample;

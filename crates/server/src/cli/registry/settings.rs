@@ -45,7 +45,7 @@ impl<'a> Settings<'a> {
                  Log in:  docker login {host}, with any user name and an access token as password\n\
                  Who pushes:  flatpass repo role {name} EMAIL publisher",
                 self.yaml(),
-                host = self.host(),
+                host = self.registry.host(),
             ),
             RegistryAccess::Broker if self.registry.robot.is_none() => {
                 format!("The store needs an account at the registry:  flatpass repo set {name} --robot USER")
@@ -90,11 +90,6 @@ impl<'a> Settings<'a> {
     /// Where the registry tells the store of changes.
     pub(in crate::cli) fn webhook_url(&self) -> String {
         self.shop.config.at(&format!("api/v1/registry-events/{}", self.repo.name))
-    }
-
-    fn host(&self) -> &str {
-        let address = self.registry.url.trim_end_matches('/');
-        address.split_once("://").map_or(address, |(_, host)| host)
     }
 }
 

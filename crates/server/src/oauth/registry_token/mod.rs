@@ -93,10 +93,10 @@ impl Party<'_> {
         let unknown = "There is no such repository here, or you may not know of it.";
         match (self.login, why) {
             (None, Some(why)) => Refusal::LogIn(format!(
-                "{why} With container tools, log in with any user name and an access token from {account} as the password."
+                "{why} Give any user name, and an access token from {account} as the password."
             )),
             (None, None) => Refusal::LogIn(format!(
-                "{unknown} Log in with any user name and an access token from {account} as the password."
+                "{unknown} Give any user name, and an access token from {account} as the password."
             )),
             (Some(_), Some(why)) => Refusal::Denied(why),
             (Some(_), None) => {
@@ -110,6 +110,11 @@ async fn give(app: &App, address: IpAddr, asked: Result<Asked, Refusal>) -> Resu
     let given = token(app, address, asked).await;
     if matches!(given, Err(Refusal::Credentials)) {
         app.tries.registry_refused(address).map_err(Refusal::TooMany)?;
+        return Err(Refusal::LogIn(format!(
+            "These credentials are not good here. Give any user name, and as the password an access token from {}, or the secret of a robot. \
+             An account's own password is not taken.",
+            app.config.at("account")
+        )));
     }
     given
 }

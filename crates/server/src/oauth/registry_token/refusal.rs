@@ -19,10 +19,8 @@ pub(crate) enum Refusal {
     Scope(#[from] ScopeError),
     #[error("This store gives no tokens for that service. Look at the service in the registry's settings.")]
     Service,
-    #[error(
-        "These credentials are not good here. Give any user name, and as the password an access token from your account page, or the \
-         secret of a robot. An account's own password is not taken."
-    )]
+    /// What is told instead is a [`Refusal::LogIn`] with the address of the account page.
+    #[error("These credentials are not good here.")]
     Credentials,
     #[error("{0}")]
     LogIn(String),
