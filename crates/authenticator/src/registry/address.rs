@@ -12,6 +12,8 @@ const MAX_URL_BYTES: usize = 2048;
 /// Docker Hub has one name for people, one for credentials, and one where it is.
 const DOCKER_HUB: [&str; 4] =
     ["docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"];
+/// Where it is.
+const DOCKER_HUB_REGISTRY: &str = "https://registry-1.docker.io/";
 /// Under which name programs keep the credentials of Docker Hub.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 
@@ -62,7 +64,18 @@ impl RegistryUrl {
             return Self::parse(text);
         }
         let plain = Self::parse(&format!("http://{text}"))?;
-        if plain.is_loopback() { Ok(plain) } else { Self::parse(&format!("https://{text}")) }
+        if plain.is_loopback() {
+            return Ok(plain);
+        }
+        let secure = Self::parse(&format!("https://{text}"))?;
+        if secure.is_docker_hub() { Self::parse(DOCKER_HUB_REGISTRY) } else { Ok(secure) }
+    }
+
+    /// What a person types so that [`Self::named`] gives this registry.
+    #[must_use]
+    pub fn as_argument(&self) -> String {
+        let key = self.key();
+        if Self::named(key).as_ref() == Ok(self) { key.to_owned() } else { self.to_string() }
     }
 
     /// Host, and the port if it is not the scheme's own; for messages, and to compare.
@@ -184,6 +197,16 @@ mod tests {
             "http://localhost:5000/"
         );
         assert!(RegistryUrl::named("registry.example/team").is_err() && RegistryUrl::named("").is_err());
+        for (url, argument) in [
+            ("https://registry.example/", "registry.example"),
+            ("http://127.0.0.1:5000/", "127.0.0.1:5000"),
+            ("https://127.0.0.1:5000/", "https://127.0.0.1:5000/"),
+            ("https://registry-1.docker.io/", "docker.io"),
+        ] {
+            let registry = RegistryUrl::parse(url).expect("valid");
+            assert_eq!(registry.as_argument(), argument);
+            assert_eq!(RegistryUrl::named(argument), Ok(registry));
+        }
         assert_eq!(RegistryUrl::named("quay.io").expect("valid").to_string(), "https://quay.io/");
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use super::credential::Credential;
 use super::helper::Helper;
+use crate::credentials::CredentialError;
 
 /// What became of credentials at token servers.
 #[derive(Debug, Default)]
@@ -36,7 +37,7 @@ impl Known {
 pub(super) struct Attempts {
     known: Mutex<Known>,
     helpers: Mutex<HashMap<Helper, Option<Credential>>>,
-    remembered: OnceCell<Option<Credential>>,
+    remembered: OnceCell<Result<Option<Credential>, CredentialError>>,
 }
 
 impl Attempts {
@@ -59,8 +60,8 @@ impl Attempts {
     /// What was remembered, which `load` finds out.
     pub(super) async fn remembered(
         &self,
-        load: impl Future<Output = Option<Credential>>,
-    ) -> Option<&Credential> {
-        self.remembered.get_or_init(|| load).await.as_ref()
+        load: impl Future<Output = Result<Option<Credential>, CredentialError>>,
+    ) -> &Result<Option<Credential>, CredentialError> {
+        self.remembered.get_or_init(|| load).await
     }
 }

@@ -13,6 +13,7 @@ use super::realm::may_have_credentials;
 use super::refusal::RegistryRefusal;
 use super::walk::AskedImage;
 use crate::authority::error::shown;
+use crate::credentials::CredentialError;
 use crate::secret::SecretText;
 
 /// Where credentials are from that were just typed.
@@ -43,6 +44,8 @@ pub(super) enum Tried {
         /// Whose they are, as a sentence begins.
         account: String,
     },
+    /// What is remembered cannot be read.
+    Unreadable(CredentialError),
 }
 
 impl Registries {

@@ -21,7 +21,7 @@ use super::realm::{may_be_asked, may_have_credentials};
 use super::refusal::RegistryRefusal;
 use crate::authority::error::shown;
 use crate::session::ask::Tokens;
-use crate::session::refusal::Ended;
+use crate::session::refusal::{Ended, Refusal};
 
 /// Repositories that are asked about at once.
 const AT_ONCE: usize = 8;
@@ -193,18 +193,17 @@ impl Registries {
                 }
             }
         }
-        let interactive = ask.interactive && self.environment.attended;
-        let load = async {
-            Box::pin(self.remembered().load(registry, interactive)).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "what was remembered for a registry cannot be read");
-                None
-            })
-        };
-        if let Some(credential) = Box::pin(attempts.remembered(load)).await {
-            let login = (credential, REMEMBERED);
-            if let Some(token) = self.try_login(registry, &mut closed, login, attempts).await? {
-                return Ok(Found::Token(token));
+        let remembered = self.remembered();
+        let load = Box::pin(remembered.load(registry, ask.interactive && self.environment.attended));
+        match attempts.remembered(load).await {
+            Ok(Some(credential)) => {
+                let login = (credential, REMEMBERED);
+                if let Some(token) = self.try_login(registry, &mut closed, login, attempts).await? {
+                    return Ok(Found::Token(token));
+                }
             }
+            Ok(None) => {}
+            Err(error) => closed.tried = Some(Tried::Unreadable(error.clone())),
         }
         Ok(Found::Closed(closed))
     }
@@ -262,7 +261,7 @@ fn realm_text(registry: &RegistryUrl, realm: &Realm) -> String {
         if realm.host() == host { String::new() } else { format!(", which signs in at {}", realm.host()) };
     format!(
         "{host}{signs_in}; to be asked only once: flatpass-authenticator registry login {}",
-        registry.key()
+        registry.as_argument()
     )
 }
 
@@ -276,17 +275,19 @@ fn previous_error(closed: &Closed<'_>, tried: &Tried) -> String {
             format!("{} does not accept {}: {}", closed.realm.host(), shown(origin), shown(words))
         }
         Tried::TooLittle { account } => format!("{account} may not download {}.", closed.image.name),
+        Tried::Unreadable(error) => error.to_string(),
     }
 }
 
 /// The refusal for a repository that is closed, when nobody may be asked.
-fn quiet_refusal(ask: &RegistryAsk, closed: &Closed<'_>) -> RegistryRefusal {
-    let host = ask.registry.key().to_owned();
+fn quiet_refusal(ask: &RegistryAsk, closed: &Closed<'_>) -> Refusal {
+    let host = ask.registry.as_argument();
     let name = closed.image.name.clone();
     let said = match (&closed.tried, &ask.of_remote) {
         (Some(Tried::TooLittle { account }), _) => {
-            return RegistryRefusal::MayNot { account: account.clone(), host, name };
+            return RegistryRefusal::MayNot { account: account.clone(), host, name }.into();
         }
+        (Some(Tried::Unreadable(error)), _) => return error.clone().into(),
         (Some(Tried::Wrong { origin, words }), _) => {
             let (realm, origin, words) = (closed.realm.host(), shown(origin), shown(words));
             format!("{realm} does not accept {origin}: {}", words.trim_end_matches('.')) + "."
@@ -302,5 +303,5 @@ fn quiet_refusal(ask: &RegistryAsk, closed: &Closed<'_>) -> RegistryRefusal {
         }
         (None, _) => format!("The registry {host} wants to know who downloads {name}."),
     };
-    RegistryRefusal::SignInFirst { host, said }
+    RegistryRefusal::SignInFirst { host, said }.into()
 }

@@ -145,7 +145,8 @@ async fn a_registrys_password_is_kept_in_the_keyring_and_nobody_is_prompted_at_n
     lock(&bus).await;
     let prompts = prompter(&bus).await;
     let locked = client.ask_oci(&OciAsk { fresh: true, ..ask }).await;
-    assert_eq!((locked.code, locked.error_code), (2, Some(23)), "{}", locked.message);
+    assert_eq!(locked.code, 2);
+    assert!(locked.message.starts_with("Your keyring is locked"), "{}", locked.message);
     assert_eq!(prompts.load(Ordering::SeqCst), 0);
 }
 

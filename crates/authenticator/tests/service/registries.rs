@@ -154,7 +154,7 @@ async fn a_person_is_asked_again_after_a_wrong_password_and_what_is_to_be_rememb
     let (realm, error) = request.question().await;
     assert!(realm.starts_with(&registry.host) && realm.contains("registry login"), "{realm}");
     assert_eq!(error, None);
-    request.reply("ann", "wrong", false).await.expect("taken");
+    request.reply("ann", "guess", false).await.expect("taken");
     let (_, error) = request.question().await;
     assert_eq!(error, Some(format!("{} does not accept that: wrong user or password", registry.host)));
     request.reply("bob", "pw", false).await.expect("taken");
@@ -211,11 +211,11 @@ async fn an_answer_to_no_question_and_one_of_another_program_are_refused_and_clo
         &body,
     );
     assert!(stranger.await.is_err());
-    request.reply("ann", "wrong", false).await.expect("taken");
+    request.reply("ann", "guess", false).await.expect("taken");
     request.question().await;
     close(&client.connection, &request.path).await.expect("closed");
     assert_eq!(request.response().await.code, 1);
-    assert_eq!(registry.passwords_seen(), [basic("ann", "wrong")]);
+    assert_eq!(registry.passwords_seen(), [basic("ann", "guess")]);
 }
 
 #[tokio::test]
