@@ -1,4 +1,4 @@
-"""An image layout on the disk as a registry of the store's own: pulled with skopeo, by the token realm and the store's policies."""
+"""An image layout on the disk as a registry of the store's own: with skopeo, and with flatpak and its authenticators."""
 
 import json
 import shutil
@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from stage.images import Images, Layout, Login, skopeo
+from stage.person import Person
 from stage.repo import FREE, PAID, app_ref
 from stage.store import Store, programs
 
@@ -25,6 +26,26 @@ class Shop:
         self.store.command("account", "add", ANN, stdin="correct horse battery\n")
         self.store.start()
         self.host = f"127.0.0.1:{self.store.port}"
+        self._people: list[Person] = []
+
+    def person(self, name: str) -> Person:
+        self._people.append(Person(self.folder / "people", name, programs()))
+        return self._people[-1]
+
+    def member(self, name: str, *apps: str) -> Person:
+        """Somebody with an account who may have these apps."""
+        person = self.person(name)
+        self.store.command("account", "add", person.email, stdin=person.password + "\n")
+        for app in apps:
+            self.store.command("grant", person.email, "apps", app)
+        self.store.settle()
+        person.has_account = True
+        return person
+
+    def end(self) -> None:
+        for person in self._people:
+            person.leave()
+        self.store.kill()
 
     def secret(self, email: str = ANN) -> Login:
         """What somebody logs in with: any user name, and an access token."""
@@ -62,7 +83,7 @@ def open_shop(tmp_path, images_template):
 
     yield open_it
     for shop in shops:
-        shop.store.kill()
+        shop.end()
 
 
 def test_a_free_image_is_anybodys_and_a_paid_one_who_has_it(open_shop):
@@ -73,7 +94,7 @@ def test_a_free_image_is_anybodys_and_a_paid_one_who_has_it(open_shop):
     ann = shop.secret()
     assert shop.pull(FREE, ann).returncode == 0
     refused = shop.pull(PAID, ann)
-    assert refused.returncode != 0 and "403" in refused.stderr, refused.stderr
+    assert refused.returncode != 0 and "has not bought org.test.Paid" in refused.stderr, refused.stderr
     shop.store.command("grant", ANN, "apps", PAID)
     shop.store.settle()
     assert shop.pull(PAID, ann).returncode == 0
@@ -152,3 +173,53 @@ def test_a_registry_does_not_serve_what_is_not_what_it_says(open_shop):
     layer.write_bytes(good)
     shop.store.settle()
     assert shop.pull(FREE).returncode == 0
+
+
+def test_flatpak_installs_what_is_free_without_an_account_and_buys_what_is_not(open_shop):
+    shop = open_shop("refs")
+    ann = shop.person("ann")
+    ann.run("flatpass-authenticator", "remote-add", "--user", shop.store.repo_url("apps"), "shop")
+    ann.flatpak("install", "-y", "shop", FREE)
+    assert "free as can be" in ann.run("flatpak", "run", FREE).stdout
+    assert not ann.pages_seen()
+    code, text = ann.install_at_terminal("shop", PAID)
+    assert code == 0, text + ann.session_log() + shop.store.log()
+    assert "paid, version 1" in ann.run("flatpak", "run", PAID).stdout
+    assert "paid" in ann.run("flatpak", "list", "--columns=application").stdout.lower()
+    ann.pages_seen()
+    shop.images.export_paid("paid, version 2")
+    shop.store.settle()
+    ann.flatpak("update", "-y")
+    assert "paid, version 2" in ann.run("flatpak", "run", PAID).stdout
+    assert not ann.pages_seen(), "an update asks for nothing"
+
+
+def test_flatpak_with_its_own_authenticator_installs_what_is_open(open_shop):
+    shop = open_shop("refs")
+    ann = shop.person("ann")
+    ann.flatpak("remote-add", "--no-gpg-verify", "shop", f"oci+{shop.store.repo_url('apps')}")
+    ann.flatpak("install", "-y", "shop", FREE)
+    assert "free as can be" in ann.run("flatpak", "run", FREE).stdout
+    refused = ann.flatpak("install", "-y", "shop", PAID, check=False)
+    assert refused.returncode != 0
+    # It knows the credentials of container tools.
+    shop.store.command("grant", ANN, "apps", PAID)
+    login = shop.secret()
+    shop.store.settle()
+    ann.run("skopeo", "login", "--tls-verify=false", "--username", "ann", "--password", login.password, shop.host)
+    ann.flatpak("install", "-y", "shop", PAID)
+    assert "paid, version 1" in ann.run("flatpak", "run", PAID).stdout
+
+
+def test_a_member_of_a_private_layout_sees_and_installs_what_is_theirs(open_shop):
+    shop = open_shop("private")
+    bob = shop.member("bob", PAID, "org.test.Platform")
+    bob.run("flatpass-authenticator", "remote-add", "--user", shop.store.repo_url("apps"), "shop")
+    listed = bob.flatpak("remote-ls", "--columns=application", "shop").stdout.split()
+    assert PAID in listed and FREE not in listed, listed
+    bob.flatpak("install", "-y", "shop", PAID)
+    assert "paid, version 1" in bob.run("flatpak", "run", PAID).stdout
+    stranger = shop.person("eve")
+    stranger.flatpak("remote-add", "--no-gpg-verify", "shop", f"oci+{shop.store.repo_url('apps')}", check=False)
+    refused = stranger.flatpak("remote-ls", "shop", check=False)
+    assert refused.returncode != 0, refused.stdout
