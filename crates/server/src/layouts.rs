@@ -138,13 +138,18 @@ fn gate(
     files: &Arc<FileCache>,
     uses: &Arc<Uses>,
 ) -> Option<Arc<LayoutGate>> {
-    let layout = Arc::clone(followed.layout.as_ref()?);
+    let layout = followed.layout.as_ref()?;
     let rules = rules(&view.repo, &view.offers);
     if let Some(kept) = followed.gate.as_ref().filter(|gate| Arc::ptr_eq(gate.verifier(), &view.verifier)) {
         kept.set(rules, layout);
         return Some(Arc::clone(kept));
     }
-    let settings = LayoutGateConfig { name: name.to_owned(), root: followed.path.clone(), rules, layout };
+    let settings = LayoutGateConfig {
+        name: name.to_owned(),
+        root: followed.path.clone(),
+        rules,
+        layout: Arc::clone(layout),
+    };
     LayoutGate::open(settings, Arc::clone(&view.verifier), Arc::clone(files))
         .map(|gate| Arc::new(gate.with_uses(Arc::clone(uses))))
         .inspect_err(|error| tracing::error!(repo = name, %error, "this repo is not served"))

@@ -105,9 +105,9 @@ impl LayoutGate {
     }
 
     /// From now on these rules count, and this is what is in the layout. Requests under way finish with what they began with.
-    pub fn set(&self, rules: Rules, layout: Arc<Layout>) {
-        let before = self.state.swap(Arc::new(State::new(rules, Arc::clone(&layout))));
-        if !Arc::ptr_eq(&before.layout, &layout) {
+    pub fn set(&self, rules: Rules, layout: &Arc<Layout>) {
+        let before = self.state.swap(Arc::new(State::new(rules, Arc::clone(layout))));
+        if !Arc::ptr_eq(&before.layout, layout) {
             self.inspector.keep(|digest| {
                 layout.repositories.values().any(|repository| repository.blobs.contains_key(digest))
             });

@@ -188,6 +188,6 @@ impl Counter {
 
     /// Takes up what changed on the disk.
     pub(crate) fn take_up(&self, images: &Images) {
-        self.gate.set(self.rules.clone(), Arc::new(Layout::read(&images.path, "apps").unwrap()));
+        self.gate.set(self.rules.clone(), &Arc::new(Layout::read(&images.path, "apps").unwrap()));
     }
 }

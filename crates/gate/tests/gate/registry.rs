@@ -1,11 +1,15 @@
 //! The registry of layouts: the distribution-spec's rules for pulling (its conformance suite, "Pull" and "Content Discovery"), under policy `open`.
 
-use flatpass_gate::{Policy, Rules};
+use flatpass_gate::{ImagePath, Limits, Policy, Rules};
+use flatpass_token::{Grant, Verb};
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 use crate::images::{Counter, INDEX, Images, MANIFEST};
 use crate::shop::{FREE, PAID};
-use crate::wire::{Reply, Server};
+use crate::wire::{Reply, Server, Way, without_date};
 
 const NONE: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -232,4 +236,80 @@ fn a_tag_leads_each_client_to_a_kind_of_manifest_that_it_takes() {
         let reply = get(&server, path, &[("Accept", accept)]);
         assert_eq!((reply.status, error_code(&reply).as_str()), (404, "MANIFEST_UNKNOWN"));
     }
+}
+
+/// Paths of the layout, spoilt in many ways.
+fn paths(images: &Images) -> impl Strategy<Value = String> + use<> {
+    let digests = [PAID, FREE].map(|name| (images.digest(name), images.layer(name)));
+    let real: Vec<_> = digests
+        .iter()
+        .flat_map(|(manifest, layer)| {
+            ["paid", "free"].into_iter().flat_map(move |app| {
+                [
+                    format!("apps/org.test.{app}/manifests/stable"),
+                    format!("apps/org.test.{app}/manifests/{manifest}"),
+                    format!("apps/org.test.{app}/blobs/{layer}"),
+                    format!("apps/org.test.{app}/tags/list"),
+                    format!("apps/org.test.{app}/referrers/{manifest}"),
+                ]
+            })
+        })
+        .chain([String::new(), "apps/".to_owned(), "no-s/x/tags/list".to_owned()])
+        .collect();
+    let strange = "[a-zA-Z0-9%._~!$&'()*+,;=:@/?-]{0,30}";
+    prop_oneof![
+        6 => select(real.clone()),
+        1 => (select(real.clone()), strange).prop_map(|(path, end)| path + &end),
+        1 => (select(real), any::<prop::sample::Index>(), strange).prop_map(|(path, at, middle)| {
+            let (front, back) = path.split_at(at.index(path.len().max(1)).min(path.len()));
+            format!("{front}{middle}{back}")
+        }),
+        1 => strange,
+    ]
+}
+
+#[test]
+fn the_fast_lane_and_hyper_give_equal_answers_and_only_one_spelling_opens_a_content() {
+    let images = Images::build();
+    for policy in [Policy::Refs, Policy::Private] {
+        let counter = Counter::open(&images, Rules::new(policy));
+        let desk = &counter.desk;
+        let (fast, opaque) = (Server::start(desk), Server::start_with(desk, Limits::default(), Way::Opaque));
+        let fields = select(vec![
+            ("Accept", "*/*".to_owned()),
+            ("Accept", MANIFEST.to_owned()),
+            ("Accept", "text/html".to_owned()),
+            ("Range", "bytes=1-7".to_owned()),
+            ("If-None-Match", "*".to_owned()),
+            ("Authorization", desk.download(&["org.test.Paid"])),
+            ("Authorization", desk.bearer(&[Grant::for_everything(&[Verb::List])])),
+            ("Authorization", "Bearer nonsense".to_owned()),
+        ]);
+        let requests =
+            (select(vec!["GET", "GET", "HEAD"]), paths(&images), prop::collection::vec(fields, 0..4));
+        let mut runner = TestRunner::new(Config { cases: 200, ..Config::default() });
+        let outcome = runner.run(&requests, |(method, path, fields)| {
+            let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let target = format!("/v2/{path}");
+            let quick = sorted(fast.connect().ask(method, &target, &fields));
+            let mut in_hyper = fast.connect();
+            in_hyper.ask("GET", "/other", &[]);
+            prop_assert_eq!(&quick, &sorted(in_hyper.ask(method, &target, &fields)));
+            prop_assert_eq!(&quick, &sorted(opaque.connect().ask(method, &target, &fields)));
+            if quick.status < 400 && !path.is_empty() {
+                let (path, _) = path.split_once('?').unwrap_or((&path, ""));
+                prop_assert_eq!(ImagePath::parse(path).map(|parsed| parsed.to_string()), Ok(path.to_owned()));
+            }
+            Ok(())
+        });
+        if let Err(error) = outcome {
+            panic!("{policy}: {error}");
+        }
+    }
+}
+
+fn sorted(reply: Reply) -> Reply {
+    let mut reply = without_date(reply);
+    reply.fields.sort();
+    reply
 }

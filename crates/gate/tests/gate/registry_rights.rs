@@ -102,7 +102,7 @@ fn an_image_that_must_be_bought_needs_a_token_for_its_ref_and_its_build() {
         assert_eq!(ask(&server, "apps/org.test.paid/tags/list", None).status, 200);
         // An offer guards an app whatever its image says, with its extensions.
         let offered = Rules::new(policy).with_guarded_ids(["org.test.Free".to_owned()]);
-        counter.gate.set(offered, counter.gate.layout());
+        counter.gate.set(offered, &counter.gate.layout());
         assert!(all_of(&images, FREE).iter().all(|path| ask(&server, path, None).status == 401));
         let free = desk.download(&["org.test.Free"]);
         assert!(all_of(&images, FREE).iter().all(|path| ask(&server, path, Some(&free)).status == 200));
