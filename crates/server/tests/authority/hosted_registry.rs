@@ -21,6 +21,9 @@ use crate::shop::{Shop, rng};
 pub(crate) const USER: &str = "shop+robot";
 pub(crate) const PASSWORD: &str = "robots have long secrets";
 
+/// Status, fields and body of an answer.
+pub(crate) type Canned = (u16, Vec<(&'static str, String)>, String);
+
 /// What it does.
 #[derive(Debug)]
 pub(crate) struct Held {
@@ -39,7 +42,7 @@ pub(crate) struct Held {
     /// What its challenge says in the place of a token server.
     pub(crate) challenge: Option<String>,
     /// What all requests to the token server are answered with.
-    pub(crate) answer: Option<(u16, Vec<(&'static str, String)>, String)>,
+    pub(crate) answer: Option<Canned>,
     /// These repositories are not the account's.
     pub(crate) withheld: Vec<String>,
     pub(crate) is_public: bool,
@@ -123,11 +126,7 @@ impl HostedRegistry {
         reqwest::Client::new().get(url).bearer_auth(token).send().await.unwrap().status() == 200
     }
 
-    /// A shop whose repo `hosted` it is, which has seen what is in it.
-    pub(crate) async fn shop(&self) -> Shop {
-        self.shop_with(|_| ()).await
-    }
-
+    /// A shop whose repo `hosted` it is.
     pub(crate) async fn shop_with(&self, change: impl FnOnce(&mut flatpass::config::Config)) -> Shop {
         let mut shop = Shop::open_with("", change).await;
         shop.stop().await;

@@ -51,7 +51,10 @@ impl<'a> Settings<'a> {
                 format!("The store needs an account at the registry:  flatpass repo set {name} --robot USER")
             }
             RegistryAccess::Broker => {
-                "Let the store's account at the registry pull, and nothing more.".to_owned()
+                format!(
+                    "Let the store's account at the registry pull, and nothing more. It must get tokens there, not only a password: \
+                     flatpass repo check {name} says whether it does."
+                )
             }
             RegistryAccess::None => {
                 let what = match self.repo.policy {
