@@ -8,9 +8,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+import pexpect
 import pytest
 
 from stage.images import GO_ARCH, Images, Login, repository, skopeo
+from stage.person import Person
 from stage.registry import Htpasswd, Notified, Registry, Token
 from stage.repo import FREE, PAID, app_ref
 from stage.store import Store, programs
@@ -503,3 +505,40 @@ def test_a_registry_and_its_parts_belong_to_one_repo(tmp_path):
     assert [one["name"] for one in store.json("repo", "list")] == ["one"]
     assert add("two", "oci://registry.test/other").returncode == 0
     assert store.command("repo", "certificates", "two").stdout.startswith("-----BEGIN CERTIFICATE-----")
+
+
+def test_flatpaks_own_authenticator_installs_what_is_free_and_with_an_access_token_what_is_not(realm):
+    """Flatpak's own OCI authenticator against our realm: free without a login, paid with a password typed at the terminal."""
+    ann = realm.account("ann")
+    person = Person(realm.folder / "people", "pat", programs())
+    try:
+        person.flatpak("remote-add", "shop", f"oci+{realm.store.repo_url('images')}")
+        person.flatpak("install", "-y", "shop", FREE)
+        assert "free as can be" in person.flatpak("run", FREE).stdout
+        refused = person.flatpak("install", "-y", "shop", PAID, check=False)
+        assert refused.returncode != 0 and f"{PAID} needs an account" in refused.stdout and "/account" in refused.stdout
+
+        window = person.at_terminal("flatpak", "--user", "install", "shop", PAID)
+        window.expect_exact("[Y/n]")
+        window.sendline("y")
+
+        def log_in(password: str) -> None:
+            window.expect_exact("User:")
+            window.sendline("ann")
+            window.expect_exact("Password:")
+            window.sendline(password)
+
+        log_in("correct horse battery")
+        window.expect_exact("An account's own password is not taken")
+        log_in(ann.password)
+        window.expect_exact("has not bought")
+        # The person buys it elsewhere, and types the same again.
+        realm.store.command("grant", "ann@example.org", "images", PAID)
+        realm.store.settle()
+        log_in(ann.password)
+        window.expect(pexpect.EOF)
+        window.close()
+        assert window.exitstatus == 0, window.before
+        assert "paid, version 1" in person.flatpak("run", PAID).stdout
+    finally:
+        person.leave()
