@@ -6,6 +6,7 @@
 mod catalogue;
 mod personal;
 mod ration;
+mod signature;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -135,7 +136,7 @@ impl Listings {
         path: &RepoPath,
     ) -> Result<Option<Arc<Resource>>, Refusal> {
         let personal = self.personal(asking)?;
-        if let Some(file) = personal.index_file(path) {
+        if let Some(file) = personal.index_file(path, asking.disk)? {
             return Ok(Some(file));
         }
         let item = match path {
@@ -143,7 +144,10 @@ impl Listings {
             RepoPath::SummaryIdxSigOf(checksum) => Item::IndexSignature(*checksum),
             _ => return Ok(None),
         };
-        Ok(self.earlier(asking, item)?.and_then(|personal| personal.item(item)))
+        match self.earlier(asking, item)? {
+            Some(personal) => personal.item(item, asking.disk),
+            None => Ok(None),
+        }
     }
 
     /// An object of a list of apps that was made for somebody who may list what this token may.
@@ -155,10 +159,13 @@ impl Listings {
     ) -> Result<Option<Listed>, Refusal> {
         let item = Item::Object(*checksum, kind);
         let personal = self.personal(asking)?;
-        if let Some(found) = personal.object(item) {
+        if let Some(found) = personal.object(item, asking.disk)? {
             return Ok(Some(found));
         }
-        Ok(self.earlier(asking, item)?.and_then(|personal| personal.object(item)))
+        match self.earlier(asking, item)? {
+            Some(personal) => personal.object(item, asking.disk),
+            None => Ok(None),
+        }
     }
 
     /// What has been made before and holds that file, if the token may list all of it.
@@ -190,11 +197,7 @@ impl Listings {
         let set = Set { generation: person.generation, bits };
         let made = self.sets.get_or_insert_with(&set, || {
             let _turn = self.ration.turn(asking.token.subject(), asking.now)?;
-            let made = Personal::make(&catalogue, &set.bits, self.signer.as_deref(), asking.now);
-            let personal = made.map_err(|error| {
-                tracing::error!(repo = asking.gate.name(), error, "an index cannot be signed");
-                Refusal::Unreadable
-            })?;
+            let personal = Personal::make(&catalogue, &set.bits, self.signer.as_ref(), asking.now);
             let personal = Arc::new(personal);
             self.note(&personal);
             Ok(personal)

@@ -3,12 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use flatpass_ostree::{Checksum, Fate, ObjectKind, RefPath, RepoPath, SummarySource, gzip, signature_file};
+use flatpass_ostree::{Checksum, Fate, ObjectKind, RefPath, RepoPath, SummarySource, gzip};
 use flatpass_token::RefName;
 
 use super::catalogue::Catalogue;
+use super::signature::{SIGNATURE_BYTES, Signature};
 use super::{IndexSigner, Listed};
+use crate::disk::Disk;
 use crate::moment::Moment;
+use crate::refusal::Refusal;
 use crate::resource::Resource;
 
 /// What an entry in the tables costs beyond the file's content.
@@ -25,16 +28,25 @@ pub(super) enum Item {
     Object(Checksum, ObjectKind),
 }
 
-/// All that is made for one set of refs. Nothing in it changes.
+/// What has a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Signed {
+    Summary,
+    Index,
+    /// The commit of a list of apps.
+    Commit(Checksum),
+}
+
+/// All that is made for one set of refs. Nothing in it changes; signatures are made when they are asked for.
 #[derive(Debug)]
 pub(super) struct Personal {
     made_at: Moment,
     refs: Box<[RefName]>,
     summary: Option<Arc<Resource>>,
-    summary_signature: Option<Arc<Resource>>,
     index: Option<Arc<Resource>>,
-    index_signature: Option<Arc<Resource>>,
+    index_checksum: Option<Checksum>,
     items: HashMap<Item, Arc<Resource>>,
+    signatures: HashMap<Signed, Signature>,
     /// The operator's own objects that its lists of apps refer to.
     on_disk: HashSet<Item>,
     /// The refs of its lists of apps.
@@ -42,18 +54,20 @@ pub(super) struct Personal {
 }
 
 impl Personal {
-    /// Makes and signs it. That takes some milliseconds for thousands of refs.
+    /// Makes it. That takes some ten milliseconds for thousands of refs.
     pub(super) fn make(
         catalogue: &Catalogue,
         bits: &[u64],
-        signer: Option<&dyn IndexSigner>,
+        signer: Option<&Arc<dyn IndexSigner>>,
         now: Moment,
-    ) -> Result<Self, String> {
+    ) -> Self {
         let refs: Box<[RefName]> = catalogue.names(bits).cloned().collect();
         let kept: HashSet<&str> = refs.iter().map(RefName::as_str).collect();
-        let sign = |message: &[u8]| -> Result<Option<Vec<u8>>, String> {
-            let Some(signer) = signer else { return Ok(None) };
-            Ok(Some(signature_file(&[signer.sign(message, now.unix())?])))
+        let mut signatures = HashMap::new();
+        let mut sign = |what, file: &Arc<Resource>| {
+            if let Some(signer) = signer {
+                signatures.insert(what, Signature::new(signer, Arc::clone(file), now));
+            }
         };
         let mut items = HashMap::new();
         let mut on_disk = HashSet::new();
@@ -66,13 +80,12 @@ impl Personal {
             let list = source.with_refs(|name| kept.contains(name));
             on_disk.extend(list.kept.iter().map(|(checksum, kind)| Item::Object(*checksum, *kind)));
             for (checksum, kind, content) in list.made {
+                let file = made(content);
                 if kind == ObjectKind::Commit {
-                    app_lists.insert(name.as_str(), (checksum, content.len() as u64));
-                    if let Some(signature) = sign(&content)? {
-                        items.insert(Item::Object(checksum, ObjectKind::CommitMeta), made(signature));
-                    }
+                    app_lists.insert(name.as_str(), (checksum, file.size()));
+                    sign(Signed::Commit(checksum), &file);
                 }
-                items.insert(Item::Object(checksum, kind), made(content));
+                items.insert(Item::Object(checksum, kind), file);
             }
             heads.insert(name.clone(), made(format!("{}\n", list.commit).into_bytes()));
         }
@@ -81,8 +94,10 @@ impl Personal {
             None if kept.contains(name) => Fate::Keep,
             None => Fate::Leave,
         };
-        let summary = catalogue.summary.as_ref().map(|source| source.with_refs(fate));
-        let summary_signature = summary.as_deref().map(sign).transpose()?.flatten();
+        let summary = catalogue.summary.as_ref().map(|source| made(source.with_refs(fate)));
+        if let Some(summary) = &summary {
+            sign(Signed::Summary, summary);
+        }
         let mut subsummaries = HashMap::new();
         for (old, source) in &catalogue.subsummaries {
             if !lists_some(source, &kept) {
@@ -95,24 +110,12 @@ impl Personal {
         }
         let index = catalogue.index.as_ref();
         let index = index.map(|source| source.with_subsummaries(|old| subsummaries.get(old).copied()));
-        let mut index_signature = None;
-        if let Some(index) = &index
-            && let Some(signature) = sign(index)?.map(made)
-        {
-            items.insert(Item::IndexSignature(Checksum::of(index)), Arc::clone(&signature));
-            index_signature = Some(signature);
+        let index_checksum = index.as_deref().map(Checksum::of);
+        let index = index.map(made);
+        if let Some(index) = &index {
+            sign(Signed::Index, index);
         }
-        Ok(Self {
-            made_at: now,
-            summary: summary.map(made),
-            summary_signature: summary_signature.map(made),
-            index: index.map(made),
-            index_signature,
-            items,
-            on_disk,
-            heads,
-            refs,
-        })
+        Self { made_at: now, summary, index, index_checksum, items, signatures, on_disk, heads, refs }
     }
 
     pub(super) fn made_at(&self) -> Moment {
@@ -126,41 +129,65 @@ impl Personal {
 
     /// What it is found by.
     pub(super) fn items(&self) -> impl Iterator<Item = Item> {
-        self.items.keys().chain(&self.on_disk).copied()
+        let signed = self.signatures.keys().filter_map(|signed| match signed {
+            Signed::Summary => None,
+            Signed::Index => self.index_checksum.map(Item::IndexSignature),
+            Signed::Commit(checksum) => Some(Item::Object(*checksum, ObjectKind::CommitMeta)),
+        });
+        self.items.keys().chain(&self.on_disk).copied().chain(signed)
     }
 
     /// Bytes of memory that it takes.
     pub(super) fn bytes(&self) -> u64 {
-        let named = [&self.summary, &self.summary_signature, &self.index, &self.index_signature];
-        let named = named.into_iter().flatten();
+        let named = [&self.summary, &self.index].into_iter().flatten();
         let content: u64 = named.chain(self.items.values()).map(|file| file.size() + OVERHEAD_BYTES).sum();
+        let signatures = self.signatures.len() as u64 * (SIGNATURE_BYTES + OVERHEAD_BYTES);
         let refs: u64 = self.refs.iter().map(|name| name.as_str().len() as u64 + 32).sum();
-        content + refs + OVERHEAD_BYTES + 64 * self.on_disk.len() as u64
+        content + signatures + refs + OVERHEAD_BYTES + 64 * self.on_disk.len() as u64
     }
 
     /// The file at that path of the index.
-    pub(super) fn index_file(&self, path: &RepoPath) -> Option<Arc<Resource>> {
-        match path {
+    ///
+    /// # Errors
+    /// As [`Signature::file`].
+    pub(super) fn index_file(&self, path: &RepoPath, disk: Disk) -> Result<Option<Arc<Resource>>, Refusal> {
+        Ok(match path {
             RepoPath::Summary => self.summary.clone(),
-            RepoPath::SummarySig => self.summary_signature.clone(),
+            RepoPath::SummarySig => self.signature(Signed::Summary, disk)?,
             RepoPath::SummaryIdx => self.index.clone(),
-            RepoPath::SummaryIdxSig => self.index_signature.clone(),
-            RepoPath::SummaryIdxSigOf(checksum) => self.item(Item::IndexSignature(*checksum)),
-            RepoPath::SubSummary(checksum) => self.item(Item::SubSummary(*checksum)),
+            RepoPath::SummaryIdxSig => self.signature(Signed::Index, disk)?,
+            RepoPath::SummaryIdxSigOf(checksum) => self.item(Item::IndexSignature(*checksum), disk)?,
+            RepoPath::SubSummary(checksum) => self.item(Item::SubSummary(*checksum), disk)?,
             RepoPath::Ref(RefPath::Head(name)) => self.heads.get(&**name).cloned(),
             _ => None,
-        }
+        })
     }
 
     /// The file with that checksum.
-    pub(super) fn item(&self, item: Item) -> Option<Arc<Resource>> {
-        self.items.get(&item).cloned()
+    ///
+    /// # Errors
+    /// As [`Signature::file`].
+    pub(super) fn item(&self, item: Item, disk: Disk) -> Result<Option<Arc<Resource>>, Refusal> {
+        match item {
+            Item::IndexSignature(checksum) if self.index_checksum == Some(checksum) => {
+                self.signature(Signed::Index, disk)
+            }
+            Item::Object(checksum, ObjectKind::CommitMeta) => self.signature(Signed::Commit(checksum), disk),
+            _ => Ok(self.items.get(&item).cloned()),
+        }
+    }
+
+    fn signature(&self, signed: Signed, disk: Disk) -> Result<Option<Arc<Resource>>, Refusal> {
+        self.signatures.get(&signed).map(|signature| signature.file(disk)).transpose()
     }
 
     /// The object of its lists of apps.
-    pub(super) fn object(&self, item: Item) -> Option<Listed> {
-        let made = self.item(item).map(Listed::Made);
-        made.or_else(|| self.on_disk.contains(&item).then_some(Listed::OnDisk))
+    ///
+    /// # Errors
+    /// As [`Signature::file`].
+    pub(super) fn object(&self, item: Item, disk: Disk) -> Result<Option<Listed>, Refusal> {
+        let made = self.item(item, disk)?.map(Listed::Made);
+        Ok(made.or_else(|| self.on_disk.contains(&item).then_some(Listed::OnDisk)))
     }
 }
 
