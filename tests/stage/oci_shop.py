@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from stage.detour import Detour
 from stage.images import Images, Login
 from stage.registry import Registry, Token
 from stage.repo import PAID
@@ -10,14 +11,17 @@ from stage.store import Store, programs
 
 
 class OciShop:
-    """The paid app has its price. `policy` is the repo's."""
+    """The paid app has its price. `policy` is the repo's. `behind_detour`: the store and people know the registry by
+    the host of `detour`."""
 
-    def __init__(self, folder: Path, images: Images, policy: str = "refs"):
+    def __init__(self, folder: Path, images: Images, policy: str = "refs", behind_detour: bool = False):
         self.folder = folder
         self.images = images
         self.store = Store(folder / "store", programs())
         self.registry = Registry(folder / "registry")
-        added = self.store.json("repo", "add", "images", self.registry.source("shop"), "--policy", policy)
+        self.detour = Detour(self.registry.port) if behind_detour else None
+        source = (self.detour or self.registry).source("shop")
+        added = self.store.json("repo", "add", "images", source, "--policy", policy)
         settings = added["registry"]["settings"]
         certificates = folder / "flatpass.pem"
         certificates.write_text(self.store.command("repo", "certificates", "images").stdout)
@@ -58,3 +62,5 @@ class OciShop:
     def end(self) -> None:
         self.registry.stop()
         self.store.kill()
+        if self.detour:
+            self.detour.end()
