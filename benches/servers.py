@@ -85,8 +85,19 @@ class Server:
         return sum(map(running_nanoseconds, threads)) / 1e9
 
     def rss_megabytes(self) -> float:
+        return self._status("VmRSS")
+
+    def peak_megabytes(self) -> float:
+        """The most that was resident at any moment."""
+        return self._status("VmHWM")
+
+    def private_megabytes(self) -> float:
+        """What is resident of no file, so that the kernel cannot drop it."""
+        return self._status("RssAnon")
+
+    def _status(self, key: str) -> float:
         lines = [line for process in self._family() for line in (process / "status").read_text().splitlines()]
-        return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+        return sum(int(line.split()[1]) for line in lines if line.startswith(f"{key}:")) / 1024
 
 
 def nginx(folder: Path, root: Path, port: int, nopush: bool) -> Server:
