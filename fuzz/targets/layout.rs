@@ -12,9 +12,18 @@ use libfuzzer_sys::fuzz_target;
 /// A layout whose files are written over for each input.
 struct Folder(PathBuf);
 
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _gone = fs::remove_dir_all(&self.0);
+    }
+}
+
 impl Folder {
     fn make() -> Self {
-        let root = std::env::temp_dir().join(format!("flatpass-fuzz-layout-{}", std::process::id()));
+        // In memory where that is possible: each input writes several files.
+        let memory = PathBuf::from("/dev/shm");
+        let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
+        let root = base.join(format!("flatpass-fuzz-layout-{}", std::process::id()));
         fs::create_dir_all(root.join("blobs/sha256")).expect("a scratch folder");
         fs::write(root.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a scratch file");
         Self(root)
