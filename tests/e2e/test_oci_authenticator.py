@@ -201,6 +201,19 @@ def test_a_program_with_libflatpak_gets_the_signal_and_may_say_that_it_is_rememb
     assert closed.registry.host in ann.run("flatpass-authenticator", "registry", "list").stdout
 
 
+def test_a_machine_without_a_session_uses_the_credentials_of_a_file(closed):
+    login = closed.account("box", PAID)
+    box = closed.person("box", authenticator=None)  # Flatpak's own name, which on the private bus is ours too
+    file = box.home / "auth.json"
+    auth = base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
+    file.write_text(json.dumps({"auths": {f"{closed.registry.host}/shop": {"auth": auth}}}))
+    update = ["flatpass-authenticator", "run", "--", "flatpak", "install", "--user", "-y", "--noninteractive", "shop", PAID]
+    refused = box.run(*update, check=False)
+    assert refused.returncode != 0 and "registry login" in refused.stdout, refused.stdout
+    box.run("env", f"REGISTRY_AUTH_FILE={file}", *update)
+    assert PAID in box.flatpak("list").stdout
+
+
 def test_it_stands_in_for_flatpaks_own_authenticator_for_remotes_that_name_none(closed):
     login = closed.account("ann", PAID)
     ann = closed.person("ann", authenticator=None)

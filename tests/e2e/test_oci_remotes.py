@@ -8,7 +8,7 @@ from stage.images import Images
 from stage.oci_shop import OciShop
 from stage.person import Person
 from stage.repo import FREE, PAID
-from stage.store import programs
+from stage.store import Store, programs
 
 from test_bridge import Bridge
 
@@ -142,3 +142,21 @@ def test_a_machine_without_a_session_installs_from_a_private_registry_as_its_rob
     run = [AUTHENTICATOR, "run", "--robot", str(file), "--", "flatpak"]
     box.run(*run, "install", "--user", "-y", "--noninteractive", "shop", PAID)
     assert PAID in box.flatpak("list").stdout
+
+
+def test_an_image_layout_is_a_remote_like_any_other(tmp_path, images):
+    store = Store(tmp_path / "store", programs())
+    store.command("repo", "add", "images", f"oci-layout:{images.layout.path}", "--policy", "refs")
+    store.command("app", "price", "images", PAID, "5.00", "EUR")
+    store.start()
+    ann = Person(tmp_path / "people", "ann", programs())
+    try:
+        ann.run(AUTHENTICATOR, "remote-add", "--user", store.repo_url("images"), "shop")
+        assert url(ann) == "oci+" + store.repo_url("images")
+        ann.flatpak("install", "-y", "shop", FREE)
+        code, text = ann.install_at_terminal("shop", PAID)
+        assert code == 0, text + ann.session_log() + store.log()
+        assert "paid, version 1" in ann.run("flatpak", "run", PAID).stdout
+    finally:
+        ann.leave()
+        store.kill()
