@@ -370,11 +370,12 @@ def test_a_client_certificate_opens_what_its_account_may_list(market, tmp_path):
 
 
 def test_a_registry_with_accounts_of_its_own_is_followed_by_the_stores_account_there(tmp_path, images):
-    registry = Registry(tmp_path / "registry", auth=Htpasswd({"robot": "its password", "publisher": "x"})).start()
+    registry = Registry(tmp_path / "registry", auth=Htpasswd({"robot": "its password", "publisher": "x"}), tls=True)
+    registry.start()
     store = Store(tmp_path / "store", programs())
     try:
         pushed = images.layout.push_all(registry.host, "shop", Login("publisher", "x"))
-        store.set("registries", look_seconds=1)
+        store.set("registries", look_seconds=1, certificates=str(registry.certificate))
         store.command("repo", "add", "apps", registry.source("shop"), "--access", "broker", "--robot", "robot", stdin="wrong\n")
         store.start()
         deadline = time.monotonic() + LATEST

@@ -1,6 +1,7 @@
 //! The Flatpak images of a repo: what an index, a token server and a gate know of a registry.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -39,10 +40,10 @@ pub struct Image {
     pub media_type: MediaType,
     /// For which machine it is.
     pub platform: Platform,
-    /// Labels of the configuration.
-    pub labels: BTreeMap<String, String>,
+    /// Labels of the configuration. Copies of an image share them: they have its icons in them.
+    pub labels: Arc<BTreeMap<String, String>>,
     /// Annotations of the manifest.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Arc<BTreeMap<String, String>>,
     name: RefName,
 }
 
@@ -91,8 +92,8 @@ impl Image {
             digest,
             media_type,
             platform: config.platform,
-            labels,
-            annotations,
+            labels: Arc::new(labels),
+            annotations: Arc::new(annotations),
             name,
         })
     }

@@ -1,6 +1,7 @@
 //! Answers of an index that were made before, each plain and compressed.
 
 use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -14,6 +15,8 @@ use crate::prepared::Prepared;
 
 /// The most memory that the answers of one index take.
 const MOST_BYTES: u64 = 64 << 20;
+/// So many threads wait for answers of one index at the same time: there are others to be served.
+const MOST_WAITING: usize = 128;
 /// Less than this is not compressed.
 const WORTH_COMPRESSING: usize = 512;
 /// So much of a digest tells contents apart for good.
@@ -86,13 +89,15 @@ pub(super) struct Answers {
     vary: &'static str,
     /// Held while one is made: many different questions at once must not take all of the machine.
     making: Mutex<()>,
+    /// How many wait for one to be made.
+    waiting: AtomicUsize,
 }
 
 impl Answers {
     pub(super) fn new(caching: &'static str, vary: &'static str) -> Self {
         // So few expected entries make it one piece, which takes a large one too.
         let made = Cache::with_weighter(32, MOST_BYTES, BySize);
-        Self { made, caching, vary, making: Mutex::new(()) }
+        Self { made, caching, vary, making: Mutex::new(()), waiting: AtomicUsize::new(0) }
     }
 
     /// The answer, if it was made before.
@@ -100,14 +105,20 @@ impl Answers {
         self.made.get(question)
     }
 
-    /// The answer; `make` makes it if need be.
-    pub(super) fn get(&self, question: Question, make: impl FnOnce() -> Vec<u8>) -> Arc<Reply> {
-        let _one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = self.known(&question) {
-            return known;
+    /// The answer; `make` makes it if need be. `None` when too many wait already, each on a thread of its own.
+    pub(super) fn get(&self, question: Question, make: impl FnOnce() -> Vec<u8>) -> Option<Arc<Reply>> {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return None;
         }
-        let reply = Arc::new(Reply::new(make(), self.caching, self.vary));
-        self.made.insert(question, Arc::clone(&reply));
-        reply
+        let one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let reply = self.known(&question).unwrap_or_else(|| {
+            let reply = Arc::new(Reply::new(make(), self.caching, self.vary));
+            self.made.insert(question, Arc::clone(&reply));
+            reply
+        });
+        drop(one);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(reply)
     }
 }

@@ -159,7 +159,7 @@ impl IndexGate {
                                 bits.as_ref().is_none_or(|bits| has_bit(bits, number))
                             })
                         };
-                        state.answers.get(question, make)
+                        state.answers.get(question, make).ok_or(Refusal::Unreadable)?
                     }
                 };
                 Ok(reply.encoded(request.headers.takes_gzip).answer(request))

@@ -231,7 +231,7 @@ impl Entry {
         }
         // A later one of the same name takes the place of an earlier one.
         let moved = image.annotations.iter().filter(|(name, _)| is_moved(name));
-        let all = moved.chain(&image.labels).map(|(name, value)| (name.as_str(), value.as_str()));
+        let all = moved.chain(image.labels.iter()).map(|(name, value)| (name.as_str(), value.as_str()));
         let with_icons = |(name, value)| match addresses.get(name) {
             None => Some((name, value)),
             Some(place) => place.as_deref().map(|place| (name, place)),

@@ -47,7 +47,10 @@ pub(super) async fn look(
         .await?;
     let tags: BTreeMap<Tag, Digest> =
         resolved.into_iter().filter_map(|(tag, digest)| Some((tag, digest?))).collect();
-    let known = |digest: &Digest| before.and_then(|before| before.contents.get(digest)).cloned();
+    let known = |digest: &Digest| {
+        let found = before.and_then(|before| before.contents.get(digest));
+        found.filter(|content| **content != Content::Missing).cloned()
+    };
     let mut contents: BTreeMap<Digest, Content> = BTreeMap::new();
     let roots: BTreeSet<_> = tags.iter().map(|(tag, digest)| (*digest, is_of_deltas(tag))).collect();
     let read: Vec<(Digest, Content)> = stream::iter(roots)
@@ -97,7 +100,7 @@ async fn content(
             tracing::warn!(repository = %name, %digest, %error, "a manifest that cannot be used");
             return Ok(Content::Other);
         }
-        Err(RegistryError::NotFound { .. }) => return Ok(Content::Other),
+        Err(RegistryError::NotFound { .. }) => return Ok(Content::Missing),
         Err(error) => return Err(error),
     };
     let Fetched { digest, media_type, document } = fetched;
@@ -112,8 +115,9 @@ async fn content(
         Document::Manifest(manifest) => {
             let config = match client.blob(name, &manifest.config).await {
                 Ok(bytes) => ImageConfig::read(&bytes),
-                Err(error @ (RegistryError::TooLarge { .. } | RegistryError::NotFound { .. })) => {
-                    tracing::warn!(repository = %name, %digest, %error, "an image without a configuration");
+                Err(RegistryError::NotFound { .. }) => return Ok(Content::Missing),
+                Err(error @ RegistryError::TooLarge { .. }) => {
+                    tracing::warn!(repository = %name, %digest, %error, "an image whose configuration is too large");
                     return Ok(Content::Other);
                 }
                 Err(error) => return Err(error),

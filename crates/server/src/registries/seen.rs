@@ -31,6 +31,8 @@ pub(super) enum Content {
     Deltas(BTreeMap<Digest, Digest>),
     /// Nothing that Flatpak could use.
     Other,
+    /// The registry did not have it, or not all of it. It may come.
+    Missing,
 }
 
 impl Seen {
@@ -64,7 +66,7 @@ impl SeenRepository {
                         image
                     }));
                 }
-                Some(Content::Other) | None => {}
+                Some(Content::Other | Content::Missing) | None => {}
             }
         }
         for image in &mut images {

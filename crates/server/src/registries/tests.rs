@@ -271,6 +271,22 @@ async fn lists_and_deltas_are_understood_and_what_is_no_flatpak_is_read_once() {
     stage.asked();
     assert!(!stage.look(None).await.unwrap());
     assert!(stage.asked().iter().all(|line| !line.starts_with("GET /v2/m/manifests")));
+    // What a registry does not have yet may come.
+    let late = stage.hold(|held| {
+        let late = held.app(9, "1");
+        held.tag("m", "late", late);
+        held.contents.remove_entry(&late).unwrap()
+    });
+    stage.hold(|held| {
+        let entry = json!({"mediaType": MediaType::MANIFEST, "digest": late.0, "size": 1});
+        let list = held.put(MediaType::INDEX, &json!({"schemaVersion": 2, "manifests": [entry]}));
+        held.tag("m", "late", list);
+    });
+    stage.look(None).await.unwrap();
+    assert_eq!(stage.refs().len(), 2);
+    stage.hold(|held| held.contents.insert(late.0, late.1));
+    assert!(stage.look(None).await.unwrap());
+    assert_eq!(stage.refs().len(), 3);
 }
 
 #[tokio::test]
