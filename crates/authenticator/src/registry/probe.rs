@@ -113,7 +113,8 @@ impl Probe {
             }
             let response = request.send().await.map_err(|error| transport(&url, &error))?;
             if response.status().is_redirection() {
-                let next = next(registry, &url, &response);
+                let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+                let next = location.and_then(|location| next(registry, &url, location));
                 url = next.ok_or_else(|| RegistryError::Redirect { host: host.clone() })?;
                 continue;
             }
@@ -145,8 +146,7 @@ fn judge(host: &str, at_home: bool, response: &Response) -> Result<Door, Registr
 
 /// Where a redirect leads, if it may be followed: not to an address with a password in it, not from https to http, and
 /// not from the network to this machine.
-fn next(registry: &RegistryUrl, from: &Url, response: &Response) -> Option<Url> {
-    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+fn next(registry: &RegistryUrl, from: &Url, location: &str) -> Option<Url> {
     let next = from.join(location).ok()?;
     let is_plain = next.username().is_empty() && next.password().is_none();
     let is_safe = match next.scheme() {
@@ -163,4 +163,35 @@ fn transport(url: &Url, error: &reqwest::Error) -> RegistryError {
         return RegistryError::Timeout { host };
     }
     RegistryError::Unreachable { host, cause: shown(&crate::authority::http::innermost(error)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_leads_neither_to_clear_text_nor_from_the_network_to_this_machine() {
+        let follows = |registry: &str, location: &str| {
+            let registry = RegistryUrl::parse(registry).expect("valid");
+            let from = registry.join("v2/shop/app/manifests/x");
+            next(&registry, &from, location).is_some()
+        };
+        let far = "https://registry.example/";
+        assert!(follows(far, "/v2/other") && follows(far, "https://cdn.example/x"));
+        for location in [
+            "http://cdn.example/x",
+            "http://127.0.0.1:27277/key/summary",
+            "https://127.0.0.1/x",
+            "https://localhost/x",
+            "https://user:pw@cdn.example/x",
+            "ftp://cdn.example/x",
+            "file:///etc/passwd",
+            "https://",
+        ] {
+            assert!(!follows(far, location), "{location}");
+        }
+        assert!(follows("http://127.0.0.1:5000/", "http://127.0.0.1:5001/x"));
+        assert!(!follows("http://127.0.0.1:5000/", "http://cdn.example/x"));
+        assert!(!follows("http://registry.example/", "http://127.0.0.1:5001/x"));
+    }
 }

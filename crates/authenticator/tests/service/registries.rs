@@ -341,6 +341,15 @@ async fn a_registry_that_sends_manifests_on_keeps_the_token_and_names_no_realm_f
     assert!(elsewhere.passwords_seen().is_empty() && elsewhere.calls("/token") == 0);
     elsewhere.books().open.insert("shop/paid".to_owned());
     assert_eq!(client.ask_oci(&ask(&registry)).await.token(APP), Some(""));
+    // Only who has a token is sent on: the token stays at home.
+    {
+        let mut books = registry.books();
+        books.anonymous.insert("shop/paid".to_owned());
+        books.moved_with_token = books.moved.take();
+    }
+    let fresh = OciAsk { fresh: true, ..ask(&registry) };
+    assert!(client.ask_oci(&fresh).await.token(APP).is_some_and(|token| !token.is_empty()));
+    assert!(elsewhere.books().log.iter().all(|(_, _, sent)| sent.is_none()));
 }
 
 #[tokio::test]

@@ -49,6 +49,8 @@ pub(crate) struct Books {
     pub(crate) says_to_nobody: Option<u16>,
     /// Where manifests are sent on to.
     pub(crate) moved: Option<String>,
+    /// Where they are sent on to for who has a token.
+    pub(crate) moved_with_token: Option<String>,
     /// How many seconds tokens live.
     pub(crate) seconds: i64,
     /// All requests: method, path with query, and what was in Authorization.
@@ -134,7 +136,9 @@ async fn answer(State((host, books)): State<(String, Arc<Mutex<Books>>)>, reques
         );
     }
     let below = path.trim_start_matches("/v2/").split("/manifests/").next().unwrap_or_default().to_owned();
-    if let Some(moved) = &books.moved {
+    let has_token = sent.as_deref().is_some_and(|sent| sent.starts_with("Bearer "));
+    let moved = books.moved.as_ref().or(books.moved_with_token.as_ref().filter(|_| has_token));
+    if let Some(moved) = moved {
         let to = format!("{moved}{path}");
         return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to)]).into_response();
     }
