@@ -7,13 +7,14 @@ import sys
 import time
 from pathlib import Path
 
-from stage.images import Images, Layout, Login, repository, skopeo, tag
+from stage.images import Images, Layout, repository, skopeo, tag
 from stage.person import Person
 from stage.registry import Notified, Registry, Token
 from stage.repo import FREE, LEDGER, PAID, WIKI, app_ref
+from stage.store import Store, programs
 from stage.story import Scene, must, play, show, tell
 
-MARKET, INTERNAL = "market", "internal"
+MARKET, INTERNAL, HOSTED = "market", "internal", "hosted"
 PATIENCE = 20  # seconds in which a push must be seen
 SUBSCRIPTION = 3  # seconds that the last days of a subscription take in this story
 
@@ -32,12 +33,11 @@ def says(person: Person, app: str) -> str:
 
 
 class Publisher:
-    """Pushes with skopeo, signed in at the registry with a secret of the store."""
+    """Pushes with skopeo, signed in at the registry with the secret of a robot."""
 
     def __init__(self, folder: Path, registry: Registry, secret: str):
         self.folder = folder
         self.registry = registry
-        self.login = Login("ci", secret)
         done = skopeo(folder, "login", "--tls-verify=false", "--username", "ci", "--password", secret, registry.host)
         show(f"$ skopeo login --username ci {registry.host}\n{done.stdout}")
 
@@ -47,26 +47,28 @@ class Publisher:
         show(f"$ skopeo copy oci:layout:{ref} docker://{target}")
 
 
-def settings(added: dict, folder: Path, store) -> Token:
+def settings(added: dict, registry: Registry, store: Store, repo: str) -> Token:
     """What `repo add` says that the registry must be told, with the certificates beside."""
     told = added["registry"]["settings"]
-    certificates = folder / "flatpass.pem"
-    certificates.write_text(store.command("repo", "certificates", MARKET).stdout)
+    certificates = registry.folder / "flatpass.pem"
+    certificates.write_text(store.command("repo", "certificates", repo).stdout)
     return Token(told["realm"], told["service"], told["issuer"], certificates)
 
 
 def story(scene: Scene) -> None:
     registry = Registry(scene.folder / "registry")
-    try:
-        tell_it(scene, scene.folder, scene.store, registry)
-    finally:
-        registry.stop()
+    theirs = Registry(scene.folder / "hosted-registry")
+    hoster = Store(scene.folder / "hoster", programs(), name="Hoster")
+    scene.beside(registry, theirs, hoster)
+    shop(scene, scene.folder, scene.store, registry)
+    company(scene, scene.folder, scene.store, registry)
+    hosted(scene, scene.folder, scene.store, theirs, hoster)
 
 
-def tell_it(scene: Scene, folder: Path, store, registry: Registry) -> None:
-    tell(f"1. A publisher has a container registry at {registry.host}: Debian's docker-registry. The store says what its settings need.")
+def shop(scene: Scene, folder: Path, store: Store, registry: Registry) -> None:
+    tell(f"1. A publisher has a container registry at {registry.host}: Debian's docker-registry. The store says what to tell it.")
     added = store.json("repo", "add", MARKET, registry.source("shop"), "--policy", "refs", "--webhook")
-    registry.auth = settings(added, folder, store)
+    registry.auth = settings(added, registry, store, MARKET)
     registry.notified = Notified(added["webhook"]["url"], {"Authorization": f"Bearer {added['webhook']['secret']}"})
     show(json.dumps(registry.auth.settings(), indent=2))
     store.command("app", "price", MARKET, PAID, "5.00", "EUR")
@@ -141,13 +143,11 @@ def tell_it(scene: Scene, folder: Path, store, registry: Registry) -> None:
     must("paid, version 2" in says(ann, PAID), "the update of who bought needed somebody")
     refused = bob.flatpak("update", "--noninteractive", check=False)
     show(f"bob$ flatpak update\n{refused.stdout}")
-    must(refused.returncode != 0 and "Your right to" in refused.stdout and "ended on" in refused.stdout, "Bob was not told why there is no update")
+    told = "Your right to" in refused.stdout and "ended on" in refused.stdout
+    must(refused.returncode != 0 and told, "Bob was not told why there is no update")
     must("paid, version 1" in says(bob, PAID), "what Bob had is gone")
 
-    company(scene, folder, store, registry, publisher)
-
-
-def company(scene: Scene, folder: Path, store, registry: Registry, publisher: Publisher) -> None:
+def company(scene: Scene, folder: Path, store: Store, registry: Registry) -> None:
     tell("8. The same registry has a company's apps below another name. There the list is secret, too.")
     store.command("repo", "add", INTERNAL, registry.source("acme"), "--policy", "private")
     store.command("repo", "role", INTERNAL, "robot/ci", "publisher")
@@ -155,6 +155,7 @@ def company(scene: Scene, folder: Path, store, registry: Registry, publisher: Pu
     for app in (WIKI, "org.test.Platform"):
         store.command("grant", "--group", "staff", INTERNAL, app)
     store.settle()
+    publisher = Publisher(folder / "publisher", registry, store.json("robot", "secret", "ci")["secret"])
     images = Images(folder / "company")
     images.export(WIKI, "the wiki")
     images.export(LEDGER, "the ledger")
@@ -192,9 +193,61 @@ def company(scene: Scene, folder: Path, store, registry: Registry, publisher: Pu
     must(WIKI not in refused.stdout, "Cleo's device still sees the list")
 
 
+def hosted(scene: Scene, folder: Path, store: Store, registry: Registry, hoster: Store) -> None:
+    tell(f"11. Another registry, {registry.host}, is somebody else's, with accounts and tokens of its own.")
+    added = hoster.json("repo", "add", "acme", registry.source("acme"), "--policy", "private")
+    registry.auth = settings(added, registry, hoster, "acme")
+    for name in ("ci", "shop"):
+        hoster.command("robot", "add", name)
+    hoster.command("repo", "role", "acme", "robot/ci", "publisher")
+    hoster.command("grant", "robot/shop", "acme", "*")
+    hoster.start()
+    registry.start()
+    images = Images(folder / "hosted")
+    publisher = Publisher(folder / "publisher-there", registry, hoster.json("robot", "secret", "ci")["secret"])
+    for ref in images.layout.refs():
+        publisher.push(images.layout, ref, "acme")
+    hoster.restart()  # which looks at the registry at once
+
+    tell("12. The store gets an account there that may pull. Its password never leaves the store.")
+    password = folder / "password"
+    password.write_text(hoster.json("robot", "secret", "shop")["secret"])
+    names = [argument for ref in images.layout.refs() for argument in ("--repository", repository(ref, "acme"))]
+    argv = ["repo", "add", HOSTED, registry.source("acme"), "--robot", "shop", "--password-file", str(password), *names]
+    show(store.command(*argv).stdout)
+    store.command("app", "price", HOSTED, PAID, "8.00", "EUR")
+
+    def checked() -> str:
+        return store.command("repo", "check", HOSTED, check=False).stdout
+
+    until("the registry knows the store's account", lambda: "all is well" in checked())
+    show(f"$ flatpass repo check {HOSTED}\n{checked()}")
+    store.restart()
+    until("the store lists what is there", lambda: PAID in store.get(f"repo/{HOSTED}/index/static")[2].decode())
+
+    tell("13. Dan has never heard of the hoster. He buys from the store, which fetches one of the registry's own tokens for him.")
+    dan = scene.person("dan")
+    dan.run("flatpass-authenticator", "remote-add", "--user", store.repo_url(HOSTED), "shop")
+    code, text = dan.install_at_terminal("shop", PAID)
+    show("\n".join(f"browser: {line}" for line in dan.pages_seen()))
+    must(code == 0, f"the installation failed:\n{text}\n{dan.session_log()}\n{store.log()}")
+    must("paid, version 1" in says(dan, PAID), "the paid app does not run")
+    image = f"docker://{registry.host}/{repository(app_ref(PAID), 'acme')}:stable"
+    refused = skopeo(folder / "nobody", "inspect", "--tls-verify=false", image, check=False)
+    must(refused.returncode != 0, "the hosted registry gave a paid image away")
+
+
 def stay(scene: Scene) -> None:
-    tell("The store stays until you press Ctrl-C. The registry is gone: its index is kept, its images are not.")
-    show(f"Its pages: {scene.store.url}, its folder: {scene.folder / 'store'}; bob@example.org has the password {scene.person('eve').password!r}")
+    store, authenticator = scene.store, programs() / "flatpass-authenticator"
+    tell("The store and the registries stay until you press Ctrl-C. In another terminal:")
+    show(
+        f"{authenticator} --replace &\n"
+        f"{authenticator} remote-add --user {store.repo_url(MARKET)} flatpass-demo\n"
+        f"flatpak --user install flatpass-demo {PAID}\n"
+        f"flatpak --user remote-delete --force flatpass-demo   # afterwards\n"
+        f"The pages are at {store.url}; the store's folder is {scene.folder / 'store'}.\n"
+        f"Operate it: {programs() / 'flatpass'} --config {store.config} repo list"
+    )
     try:
         signal.pause()
     except KeyboardInterrupt:

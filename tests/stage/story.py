@@ -34,6 +34,11 @@ class Scene:
         self.folder = Path(tempfile.mkdtemp(prefix="flatpass-demo-"))
         self.store = Store(self.folder / "store", programs(), name=name)
         self._people: list[Person] = []
+        self._beside: list = []
+
+    def beside(self, *servers) -> None:
+        """Servers beside the store, which are stopped at the end."""
+        self._beside.extend(servers)
 
     def person(self, name: str) -> Person:
         person = Person(self.folder / "people", name, programs())
@@ -43,6 +48,8 @@ class Scene:
     def end(self) -> None:
         for person in self._people:
             person.leave()
+        for server in self._beside:
+            server.stop()
         self.store.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
