@@ -1,5 +1,6 @@
 //! `flatpass repo check`: reads a repository as clients will see it, and says what would go wrong and what mends it.
 
+mod broker;
 mod key_ends;
 mod layout;
 mod listing;

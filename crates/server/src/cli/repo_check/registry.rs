@@ -12,7 +12,7 @@ use flatpass_store::{KeyPhase, Registry, RegistryAccess, Repo, RepoPolicy, Store
 use flatpass_token::{Secret, SigningKey};
 use url::Url;
 
-use super::{Finding, Weight};
+use super::{Finding, Weight, broker};
 use crate::cli::failure::Failure;
 use crate::cli::registry::settings::Settings;
 use crate::cli::{Shop, system_rng};
@@ -28,6 +28,8 @@ struct Look<'a> {
     address: RegistryAddress,
     limits: HttpLimits,
     findings: Vec<Finding>,
+    /// It knows HTTP Basic only.
+    asks_for_passwords: bool,
 }
 
 /// What is wrong with it.
@@ -40,7 +42,8 @@ pub(super) async fn findings(
     let address = RegistryAddress::parse(&registry.url)
         .map_err(|error| Failure::told(error.to_string(), "remove the repo and add it again"))?;
     let limits = HttpLimits { extra_roots: shop.config.registries.roots.clone(), ..HttpLimits::default() };
-    let mut look = Look { shop, repo, registry, address, limits, findings: Vec::new() };
+    let mut look =
+        Look { shop, repo, registry, address, limits, findings: Vec::new(), asks_for_passwords: false };
     look.at_policy(is_priced);
     match knock(&look.address, None, &look.limits).await {
         Err(error) => look.unreachable(&error),
@@ -174,6 +177,7 @@ impl Look<'_> {
                 true
             }
             (RegistryAccess::Broker, Door::Asks(Asked::Basic)) => {
+                self.asks_for_passwords = true;
                 let what = format!(
                     "{} knows passwords only and gives no tokens, so the store cannot pass a right on without its own password.",
                     self.registry
@@ -247,9 +251,10 @@ impl Look<'_> {
         };
         let Some(names) = &self.registry.repositories else {
             match client.repositories().await {
-                Ok(names) => {
-                    let any = names.iter().any(|name| self.registry.covers(name.as_str()));
-                    if !any {
+                Ok(mut names) => {
+                    names.retain(|name| self.registry.covers(name.as_str()));
+                    self.at_broker(&client, &names).await?;
+                    if names.is_empty() {
                         let what = format!("{} lists no repository.", self.registry);
                         self.found(Weight::Note, "empty", what, vec![]).advice =
                             Some("Push one, with an account that may: flatpass repo role".to_owned());
@@ -268,10 +273,28 @@ impl Look<'_> {
             }
             return Ok(());
         };
-        for name in names.iter().filter_map(|name| RepositoryName::parse(name).ok()) {
-            if let Err(error) = client.tags(&name).await {
+        let names: Vec<_> = names.iter().filter_map(|name| RepositoryName::parse(name).ok()).collect();
+        let mut are_seen = true;
+        for name in &names {
+            if let Err(error) = client.tags(name).await {
                 self.problem("repository", format!("The store cannot read {name}: {error}."), vec![]);
+                are_seen = false;
             }
+        }
+        if are_seen { self.at_broker(&client, &names).await } else { Ok(()) }
+    }
+
+    /// Whether customers get tokens that are the registry's own.
+    async fn at_broker(&mut self, client: &RegistryClient, names: &[RepositoryName]) -> Result<(), Failure> {
+        if self.registry.access != RegistryAccess::Broker || self.asks_for_passwords {
+            return Ok(());
+        }
+        let Some(robot) = self.shop.store.registry_robot(&self.repo.name).await? else { return Ok(()) };
+        if let Err(error) = broker::try_one(client, &self.limits, &robot, names).await {
+            self.problem("no-token", format!("Customers get no token: {error}."), vec![]).advice = Some(
+                "Another account there, or its password again, is set by: flatpass repo set --robot USER"
+                    .to_owned(),
+            );
         }
         Ok(())
     }

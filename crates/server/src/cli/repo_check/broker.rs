@@ -1,0 +1,54 @@
+//! A registry whose own tokens the store passes on: whether it gives one that can be.
+
+use flatpass_oci::RepositoryName;
+use flatpass_oci::client::{
+    Asked, Door, HttpLimits, PullTokenRequest, PullTokens, RegistryAddress, RegistryClient, RegistryError,
+};
+use flatpass_store::RegistryRobot;
+use flatpass_token::Secret;
+
+/// Fetches a token to pull from the first of these repositories that has an image, as for a customer, and throws it away.
+///
+/// # Errors
+/// What customers would not get a token for.
+pub(super) async fn try_one(
+    client: &RegistryClient,
+    limits: &HttpLimits,
+    robot: &RegistryRobot,
+    names: &[RepositoryName],
+) -> Result<(), RegistryError> {
+    for name in names {
+        let tags = client.tags(name).await?;
+        let Some(tag) = tags.first() else { continue };
+        let digest = client.resolve(name, tag).await?;
+        return fetch(client.address().clone(), limits, robot, name, digest).await;
+    }
+    Ok(())
+}
+
+async fn fetch(
+    address: RegistryAddress,
+    limits: &HttpLimits,
+    robot: &RegistryRobot,
+    repository: &RepositoryName,
+    digest: flatpass_oci::Digest,
+) -> Result<(), RegistryError> {
+    let host = address.host();
+    let tokens = PullTokens::new(address, limits)?;
+    let (realm, service) = match tokens.door(repository, &digest).await? {
+        Door::Open => return Ok(()),
+        Door::Asks(Asked::Basic) => return Err(RegistryError::PasswordsOnly { host }),
+        Door::Asks(Asked::Token { realm, service }) => (realm, service),
+    };
+    let first = realm.host();
+    let request = PullTokenRequest {
+        realm: &realm,
+        realm_host: robot.realm.as_deref().unwrap_or(&first),
+        service: service.as_deref(),
+        repository,
+        digest: &digest,
+        user: &robot.user,
+        password: &Secret::from(robot.password.as_str().to_owned()),
+    };
+    tokens.fetch(&request).await.map(drop)
+}
