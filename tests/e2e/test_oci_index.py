@@ -11,7 +11,7 @@ import urllib.parse
 import urllib.request
 
 import pytest
-from stage.images import GO_ARCH, Images, Layout, Login, repository
+from stage.images import GO_ARCH, INDEX, MANIFEST, Images, Layout, Login, repository
 from stage.person import Person
 from stage.registry import Htpasswd, Notified, Registry
 from stage.repo import FREE, PAID, RUNTIME, app_ref, arch
@@ -397,3 +397,27 @@ def test_a_registry_with_accounts_of_its_own_is_followed_by_the_stores_account_t
     finally:
         store.kill()
         registry.stop()
+
+
+def test_an_image_for_several_machines_is_installed_from_its_list(market, images, tmp_path):
+    here = market(webhook=True)
+    layout = newer(images, tmp_path, "for this machine")
+    other = layout.add_for_arch(app_ref(FREE), "aarch64" if arch() != "aarch64" else "x86_64")
+    name = "shop/several"
+    entries = []
+    for ref in (app_ref(FREE), other):
+        layout.push(ref, here.registry.host, name)
+        config = layout.config(ref)
+        entries.append({"mediaType": MANIFEST, "digest": layout.digest(ref), "size": layout.blob(layout.digest(ref)).stat().st_size,
+                        "platform": {"architecture": config["architecture"], "os": "linux"}})
+    index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode()
+    put = request(f"{here.registry.url}v2/{name}/manifests/latest", "PUT", index, {"Content-Type": INDEX})
+    assert put[0] == 201, put
+    here.until(lambda: here.listed().get(app_ref(FREE)) == layout.digest(app_ref(FREE)))
+    document = json.loads(here.index(query=f"repository={name}&tag=latest")[2])["Results"][0]
+    assert document["Images"] == [] and document["Lists"][0]["Tags"] == ["latest"]
+    assert {image["Labels"]["org.flatpak.ref"] for image in document["Lists"][0]["Images"]} == {app_ref(FREE), other}
+    # It has the tag `latest`, so it counts, and not the one in the repository that goes by branches.
+    ann = here.person("ann", oci(here.store.repo_url("apps")))
+    ann.flatpak("install", "-y", "shop", FREE)
+    assert "for this machine" in ann.run("flatpak", "run", FREE).stdout

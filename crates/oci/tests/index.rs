@@ -162,7 +162,7 @@ fn images_for_several_machines_stand_in_their_list() {
     amd.lists.push(list.clone());
     arm.lists.push(list);
     let index = index(vec![amd, arm]);
-    let all = ask(&index, "tag=latest");
+    let all = ask(&index, "");
     let found = &all["Results"][0];
     assert_eq!(found["Lists"][0]["Images"].as_array().unwrap().len(), 2);
     assert_eq!(found["Lists"][0]["Tags"], json!(["latest"]));
@@ -170,6 +170,16 @@ fn images_for_several_machines_stand_in_their_list() {
     assert_eq!(found["Lists"][0]["Images"][0].get("Tags"), None);
     assert_eq!(found["Images"].as_array().unwrap().len(), 1);
     assert_eq!(found["Images"][0]["Tags"], json!(["arm"]));
+    // Where a tag is asked for each stands in one place, the one that it leads to: a client that found two would take either.
+    let latest = ask(&index, "tag=latest");
+    assert_eq!(latest["Results"][0]["Images"], json!([]));
+    assert_eq!(latest["Results"][0]["Lists"][0]["Images"].as_array().unwrap().len(), 2);
+    let arm = ask(&index, "tag=arm");
+    assert_eq!(arm["Results"][0]["Images"].as_array().unwrap().len(), 1);
+    assert_eq!(arm["Results"][0]["Lists"], json!([]));
+    let both = ask(&index, "tag=arm&tag=latest");
+    assert_eq!(both["Results"][0]["Images"].as_array().unwrap().len(), 1);
+    assert_eq!(both["Results"][0]["Lists"][0]["Images"].as_array().unwrap().len(), 1);
     let one = ask(&index, STOCK);
     assert_eq!(one["Results"][0]["Images"], json!([]));
     assert_eq!(one["Results"][0]["Lists"][0]["Images"].as_array().unwrap().len(), 1);

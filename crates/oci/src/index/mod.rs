@@ -15,7 +15,7 @@ use serde::Serialize;
 use self::icons::{IconLabel, address, look};
 use self::query::is_one_of;
 pub use self::query::{IndexQuery, MAX_QUERY_BYTES, QueryError};
-use crate::{Catalogue, Digest, Image, ImageList, LATEST, REF_LABEL, TOKEN_TYPE_LABEL};
+use crate::{Catalogue, Digest, Image, ImageList, LATEST, REF_LABEL, TOKEN_TYPE_LABEL, Tag};
 
 /// The label with the address of an image's deltas, relative to the registry.
 const DELTA_LABEL: &str = "io.github.containers.DeltaUrl";
@@ -92,12 +92,12 @@ impl Index {
         answer.push_str(&self.registry);
         answer.push_str(",\"Results\":[");
         let chosen = self.choose(query, may_list);
-        let repositories = chosen.chunk_by(|(_, one), (_, other)| one.repository == other.repository);
+        let repositories = chosen.chunk_by(|one, other| one.image.repository == other.image.repository);
         for (number, images) in repositories.enumerate() {
             if number > 0 {
                 answer.push(',');
             }
-            self.write_repository(&mut answer, images);
+            write_repository(&mut answer, images);
         }
         answer.push_str("]}");
         answer.into_bytes()
@@ -118,7 +118,7 @@ impl Index {
     /// A client that is told nothing else asks for the tag `latest`. In a repository that has no such tag it gets all that count
     /// there, so that tags may be named after versions or branches. When a tag is asked for, no two images of the answer have one
     /// ref: the client would take either of them.
-    fn choose(&self, query: &IndexQuery, may_list: impl Fn(usize, &Image) -> bool) -> Vec<(&Entry, &Image)> {
+    fn choose(&self, query: &IndexQuery, may_list: impl Fn(usize, &Image) -> bool) -> Vec<Chosen<'_>> {
         let images = self.catalogue.images();
         let asks_for_latest = query.tags.iter().any(|tag| tag == LATEST);
         let with_latest: HashSet<_> = if asks_for_latest {
@@ -126,16 +126,16 @@ impl Index {
         } else {
             HashSet::new()
         };
-        let is_tagged_so = |image: &Image| {
-            query.tags.is_empty()
-                || query.tags.iter().any(|tag| image.has_tag(tag))
-                || (asks_for_latest && !with_latest.contains(&image.repository))
+        // Whether whatever tag there is will do for the images of that repository.
+        let any_tag = |image: &Image| {
+            query.tags.is_empty() || (asks_for_latest && !with_latest.contains(&image.repository))
         };
+        let is_asked_for = |tag: &Tag| query.tags.iter().any(|asked| asked == tag.as_str());
         let chosen = self.entries.iter().zip(images).enumerate().filter(|(number, (entry, image))| {
             is_one_of(&query.repositories, image.repository.as_str())
                 && is_one_of(&query.systems, &image.platform.os)
                 && is_one_of(&query.architectures, &image.platform.architecture)
-                && is_tagged_so(image)
+                && (any_tag(image) || image.tags.iter().any(is_asked_for))
                 && query.labels.iter().all(|label| label.is_met(entry.label(image, &label.name)))
                 && query
                     .annotations
@@ -143,68 +143,86 @@ impl Index {
                     .all(|one| one.is_met(image.annotations.get(&one.name).map(String::as_str)))
                 && may_list(*number, image)
         });
-        let mut chosen: Vec<_> = chosen.map(|(_, found)| found).collect();
+        let chosen = chosen.map(|(_, (entry, image))| {
+            let leads_here = |tag: &Tag| any_tag(image) || is_asked_for(tag);
+            let mut lists: Vec<_> =
+                image.lists.iter().filter(|list| list.tags.iter().any(leads_here)).collect();
+            let directly = image.direct_tags().any(leads_here) || lists.is_empty();
+            if !query.tags.is_empty() {
+                lists.truncate(usize::from(!directly));
+            }
+            Chosen { entry, image, directly, lists }
+        });
+        let mut chosen: Vec<_> = chosen.collect();
         if !query.tags.is_empty() {
             let mut best: HashMap<&str, &Image> = HashMap::new();
-            for (_, image) in &chosen {
+            for Chosen { image, .. } in &chosen {
                 let known = best.entry(image.name().as_str()).or_insert(image);
                 if image.rank() > known.rank() {
                     *known = image;
                 }
             }
-            chosen.retain(|(_, image)| {
-                best.get(image.name().as_str()).is_some_and(|best| std::ptr::eq(*best, *image))
-            });
+            let is_best = |image: &Image| {
+                best.get(image.name().as_str()).is_some_and(|best| std::ptr::eq(*best, image))
+            };
+            chosen.retain(|chosen| is_best(chosen.image));
         }
         chosen
     }
+}
 
-    fn write_repository(&self, answer: &mut String, images: &[(&Entry, &Image)]) {
-        let Some((_, first)) = images.first() else { return };
-        answer.push_str("{\"Name\":");
-        answer.push_str(&json(first.repository.as_str()));
+/// An image of an answer, and where it stands there. Where a tag is asked for it stands in one place only.
+struct Chosen<'a> {
+    entry: &'a Entry,
+    image: &'a Image,
+    /// Among the images that are tagged themselves.
+    directly: bool,
+    /// In these lists.
+    lists: Vec<&'a ImageList>,
+}
+
+fn write_repository(answer: &mut String, images: &[Chosen<'_>]) {
+    let Some(Chosen { image: first, .. }) = images.first() else { return };
+    answer.push_str("{\"Name\":");
+    answer.push_str(&json(first.repository.as_str()));
+    answer.push_str(",\"Images\":[");
+    let mut comma = Comma::new();
+    for Chosen { entry, image, .. } in images.iter().filter(|chosen| chosen.directly) {
+        let tags: Vec<_> = image.direct_tags().collect();
+        comma.before_next(answer);
+        answer.push_str("{\"Tags\":");
+        answer.push_str(&json(&tags));
+        answer.push(',');
+        answer.push_str(&entry.json);
+        answer.push('}');
+    }
+    answer.push_str("],\"Lists\":[");
+    let mut lists: BTreeMap<&ImageList, Vec<&Entry>> = BTreeMap::new();
+    for Chosen { entry, lists: listed, .. } in images {
+        for list in listed {
+            lists.entry(list).or_default().push(entry);
+        }
+    }
+    let mut comma = Comma::new();
+    for (list, entries) in lists {
+        comma.before_next(answer);
+        answer.push_str("{\"Tags\":");
+        answer.push_str(&json(&list.tags));
+        answer.push_str(",\"Digest\":");
+        answer.push_str(&json(&list.digest));
+        answer.push_str(",\"MediaType\":");
+        answer.push_str(&json(list.media_type.as_str()));
         answer.push_str(",\"Images\":[");
-        let mut comma = Comma::new();
-        for (entry, image) in images {
-            let tags: Vec<_> = image.direct_tags().collect();
-            if tags.is_empty() && !image.lists.is_empty() {
-                continue;
-            }
-            comma.before_next(answer);
-            answer.push_str("{\"Tags\":");
-            answer.push_str(&json(&tags));
-            answer.push(',');
+        let mut inner = Comma::new();
+        for entry in entries {
+            inner.before_next(answer);
+            answer.push('{');
             answer.push_str(&entry.json);
             answer.push('}');
         }
-        answer.push_str("],\"Lists\":[");
-        let mut lists: BTreeMap<&ImageList, Vec<&Entry>> = BTreeMap::new();
-        for (entry, image) in images {
-            for list in &image.lists {
-                lists.entry(list).or_default().push(entry);
-            }
-        }
-        let mut comma = Comma::new();
-        for (list, entries) in lists {
-            comma.before_next(answer);
-            answer.push_str("{\"Tags\":");
-            answer.push_str(&json(&list.tags));
-            answer.push_str(",\"Digest\":");
-            answer.push_str(&json(&list.digest));
-            answer.push_str(",\"MediaType\":");
-            answer.push_str(&json(list.media_type.as_str()));
-            answer.push_str(",\"Images\":[");
-            let mut inner = Comma::new();
-            for entry in entries {
-                inner.before_next(answer);
-                answer.push('{');
-                answer.push_str(&entry.json);
-                answer.push('}');
-            }
-            answer.push_str("]}");
-        }
         answer.push_str("]}");
     }
+    answer.push_str("]}");
 }
 
 impl Entry {
