@@ -4,8 +4,9 @@ use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
 use url::Url;
 
+use super::address::RegistryAddress;
 use super::error::{RegistryError, shown};
-use super::secure::{host_and_port, is_secret};
+use super::secure::{host_and_port, is_loopback, is_secret};
 use crate::Challenge;
 
 /// The address of a token server. It is https, or on this machine.
@@ -36,6 +37,12 @@ impl Realm {
     pub fn host(&self) -> String {
         host_and_port(&self.0)
     }
+
+    /// Whether it is on this machine.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.0)
+    }
 }
 
 /// What the registry wants to see.
@@ -53,6 +60,21 @@ pub enum Asked {
 }
 
 impl Asked {
+    /// Reads the answer with status 401 of the registry at that address. One of the network cannot name a token server on this machine:
+    /// it would have requests sent to what else listens here.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn by(address: &RegistryAddress, headers: &HeaderMap) -> Result<Self, RegistryError> {
+        let host = address.host();
+        match Self::read(headers, &host)? {
+            Self::Token { realm, .. } if realm.is_loopback() && !address.is_loopback() => {
+                Err(RegistryError::InsecureRealm { host, realm: shown(realm.0.as_str()) })
+            }
+            asked => Ok(asked),
+        }
+    }
+
     /// Reads the answer with status 401 that the registry at `host` gave. Where it leaves a choice, it is the token.
     ///
     /// The scope that stands there is left out: what a client is about to do, it knows itself, and a registry cannot make it ask for more.
@@ -79,5 +101,28 @@ impl Asked {
             return Ok(Self::Basic);
         }
         Err(RegistryError::Scheme { host: host.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_registry_on_this_machine_names_a_token_server_there() {
+        let asked = |registry: &str, realm: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(WWW_AUTHENTICATE, format!("Bearer realm=\"{realm}\"").parse().unwrap());
+            Asked::by(&RegistryAddress::parse(registry).unwrap(), &headers)
+        };
+        let here =
+            ["http://127.0.0.1:6379/", "https://localhost/t", "http://[::1]/t", "https://a.localhost/t"];
+        for realm in here {
+            let wrong = asked("https://registry.example", realm).unwrap_err();
+            assert!(matches!(wrong, RegistryError::InsecureRealm { .. }), "{wrong}");
+            assert!(asked("http://127.0.0.1:5000", realm).is_ok(), "{realm}");
+        }
+        assert!(asked("https://registry.example", "https://auth.example/t").is_ok());
+        assert!(asked("http://127.0.0.1:5000", "https://auth.example/t").is_ok());
     }
 }

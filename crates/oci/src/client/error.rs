@@ -104,8 +104,10 @@ pub enum RegistryError {
         /// Who asks.
         host: String,
     },
-    /// The token server's address is neither https nor on this machine.
-    #[error("{host} names {realm} as its token server; it must be https, or on this machine")]
+    /// The token server's address is neither https nor on this machine; or it is on this machine and the registry is not.
+    #[error(
+        "{host} names {realm} as its token server; it must be https, and on this machine only if the registry is there too"
+    )]
     InsecureRealm {
         /// The registry.
         host: String,

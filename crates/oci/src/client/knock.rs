@@ -35,7 +35,7 @@ pub async fn knock(
     let request = pass.on(http.for_url(&url).request(Method::GET, url.clone()));
     let response = send(request, &url).await?;
     match response.status() {
-        StatusCode::UNAUTHORIZED => Ok(Door::Asks(Asked::read(response.headers(), &address.host())?)),
+        StatusCode::UNAUTHORIZED => Ok(Door::Asks(Asked::by(address, response.headers())?)),
         status if status.is_success() => Ok(Door::Open),
         _ => Err(refusal(response, "registry at /v2/").await),
     }

@@ -99,9 +99,7 @@ impl PullTokens {
         let request = self.http.for_url(&url).request(method, url.clone()).header(ACCEPT, MediaType::ACCEPT);
         let response = send(pass.on(request), &url).await?;
         match response.status() {
-            StatusCode::UNAUTHORIZED => {
-                Ok(Knocked::Asks(Asked::read(response.headers(), &self.address.host())?))
-            }
+            StatusCode::UNAUTHORIZED => Ok(Knocked::Asks(Asked::by(&self.address, response.headers())?)),
             status if status.is_success() => Ok(Knocked::Open),
             status if status.is_redirection() => Err(RegistryError::Redirect { host: self.address.host() }),
             _ => Ok(Knocked::Refuses(refusal(response, "such manifest").await)),

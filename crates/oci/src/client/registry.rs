@@ -226,7 +226,7 @@ impl RegistryClient {
             let response = self.follow(&method, url.clone(), accept, &pass).await?;
             let at_home = response.url().origin() == url.origin();
             if response.status() == StatusCode::UNAUTHORIZED && may_learn && at_home {
-                self.passes.learn(Asked::read(response.headers(), &self.address.host())?, scope);
+                self.passes.learn(Asked::by(&self.address, response.headers())?, scope);
                 continue;
             }
             if response.status().is_success() {

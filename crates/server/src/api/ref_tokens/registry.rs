@@ -1,6 +1,6 @@
 //! Refs that are images in a container registry: what is granted becomes a token that the registry takes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use flatpass_oci::{Access, Action, Actions, Image, RepositoryName, Scope, Target};
 use flatpass_ostree::Checksum;
@@ -157,12 +157,11 @@ impl<'a> Asker<'a> {
 
     /// For each ref the image with the named digest, or else the one that counts.
     fn images(&self, granted: &[&'a str]) -> HashMap<&'a str, &'a Image> {
-        let wanted: HashMap<String, &'a str> =
-            granted.iter().map(|asked| ((*asked).to_owned(), *asked)).collect();
+        let wanted: HashSet<&'a str> = granted.iter().copied().collect();
         let images = self.view.images.as_ref().map(|images| images.images()).unwrap_or_default();
         let mut found: HashMap<&str, &Image> = HashMap::new();
         for image in images {
-            let Some(asked) = wanted.get(&image.name().to_string()).copied() else { continue };
+            let Some(asked) = wanted.get(image.name().as_str()).copied() else { continue };
             let named = self.commits.get(asked);
             let rank = |image: &Image| {
                 (named.is_some_and(|commit| commit.as_bytes() == image.digest.as_bytes()), image.rank())
