@@ -14,7 +14,7 @@ from stage.oci_shop import OciShop
 from stage.person import STAGE, Person, answer_yes
 from stage.plain_index import PlainIndex
 from stage.repo import FREE, PAID, RUNTIME, app_ref
-from stage.store import programs
+from stage.store import Store, programs
 
 OCI_AUTH = ".config/flatpak/oci-auth.json"
 OURS = "org.flatpass.Authenticator"
@@ -101,6 +101,13 @@ def moving_market(tmp_path):
     market.end()
 
 
+@pytest.fixture
+def company(tmp_path, images):
+    company = Market(tmp_path, images, policy="private")
+    yield company
+    company.end()
+
+
 @pytest.fixture(scope="module")
 def lying_market(tmp_path_factory, images):
     market = Market(tmp_path_factory.mktemp("lying"), images, behind_detour=True)
@@ -176,6 +183,26 @@ def test_with_flatpaks_own_authenticator_a_wrong_password_is_refused_in_a_senten
     told = refused(eve, "install", "-y", "shop", PAID)
     assert PAID not in installed(eve)
     assert "access token" in told, told
+
+
+def test_with_flatpaks_own_authenticator_a_private_list_opens_by_its_path_until_the_secret_ends(company):
+    ann = company.person("ann", authenticator=None)
+    login = company.account("ann", FREE, RUNTIME)
+    ann.run("skopeo", "login", "--tls-verify=false", "--username", login.user, "--password-stdin", company.registry.host,
+            stdin=login.password)
+    ann.flatpak("remote-add", "work", f"oci+{company.store.url}i/{login.password}/images")
+    listed = ann.flatpak("remote-ls", "--columns=application", "work").stdout
+    assert FREE in listed and PAID not in listed, "a list of her own"
+    ann.flatpak("install", "-y", "work", FREE)
+    assert "free as can be" in ann.run("flatpak", "run", FREE).stdout
+    told = refused(ann, "remote-ls", "shop")
+    assert "401" in told, told  # the same repo without the secret
+    (token,) = [one for one in company.store.json("access-token", "list") if one["email"] == ann.email]
+    company.store.command("access-token", "revoke", token["id"])
+    company.store.settle()
+    told = refused(ann, "remote-ls", "work")
+    assert "Unable to load summary from remote work: Server returned status 401" in told, told
+    assert "free as can be" in ann.run("flatpak", "run", FREE).stdout
 
 
 # Ours.
@@ -382,3 +409,72 @@ def forget_catalogues(market: Market) -> None:
     assert kept
     for file in kept:
         file.unlink()
+
+
+# A registry with accounts and a token server of its own: here another store's, whose tokens mean nothing to the first.
+
+
+class Hosted:
+    """A store that sells what is in somebody else's registry, where it has an account that may pull."""
+
+    def __init__(self, folder, images: Images):
+        self.folder = folder
+        self.hoster = Market(folder / "hoster", images, policy="private", behind_detour=True)
+        self.hoster.store.command("robot", "add", "shop")
+        self.hoster.store.command("grant", "robot/shop", "images", "*")
+        self.password = self.hoster.store.json("robot", "secret", "shop")["secret"]
+        self.hoster.store.settle()
+        self.store = Store(folder / "store", programs())
+        names = [name for ref in images.layout.refs() for name in ("--repository", repository(ref, "shop"))]
+        file = folder / "password"
+        file.write_text(self.password)
+        source = self.hoster.detour.source("shop")
+        self.store.command("repo", "add", "images", source, "--robot", "shop", "--password-file", str(file), *names)
+        self.store.command("app", "price", "images", PAID, "5.00", "EUR")
+        self.store.start()
+        wait_for(lambda: app_ref(PAID) in refs(self), self)
+        self._people: list[Person] = []
+
+    def person(self, name: str) -> Person:
+        person = Person(self.folder / "people", name, programs())
+        self._people.append(person)
+        person.run("flatpass-authenticator", "remote-add", "--user", self.store.repo_url("images"), "shop")
+        return person
+
+    def end(self) -> None:
+        for person in self._people:
+            person.leave()
+        self.store.kill()
+        self.hoster.end()
+
+
+@pytest.fixture
+def hosted(tmp_path, images):
+    (tmp_path / "hoster").mkdir()
+    hosted = Hosted(tmp_path, images)
+    yield hosted
+    hosted.end()
+
+
+def test_a_hosted_registrys_own_token_opens_what_was_bought_and_the_stores_password_stays_with_the_store(hosted):
+    ann = hosted.person("ann")
+    told = refused(ann, "install", "--noninteractive", "-y", "shop", PAID)
+    assert f"flatpass-authenticator login {hosted.store.url}" in told, told
+    asked = hosted.hoster.detour.seen
+    asked.clear()
+    code, text = ann.install_at_terminal("shop", PAID)
+    assert code == 0, text + ann.session_log() + hosted.store.log()
+    assert "paid, version 1" in ann.run("flatpak", "run", PAID).stdout
+    pulled = [seen for seen in asked if f"/{PAID_IMAGE}/" in seen.path and "flatpak" in seen.headers.get("user-agent", "").lower()]
+    assert pulled and all(seen.authorization.startswith("Bearer ") for seen in pulled), asked
+    assert all(hosted.password not in str(seen.headers) for seen in asked)
+    assert not any(hosted.password.encode() in file.read_bytes() for file in ann.home.rglob("*") if file.is_file())
+    # The hoster ends the store's account: who bought reads that it is not their fault, and keeps what they have.
+    hosted.hoster.store.command("robot", "remove", "shop")
+    hosted.hoster.store.settle()
+    hosted.store.restart()
+    ann.end_authenticator()
+    ann.flatpak("uninstall", "-y", PAID)
+    told = refused(ann, "install", "--noninteractive", "-y", "shop", PAID)
+    assert f"its registry {hosted.hoster.detour.host} gives" in told and "Ask whoever runs the store" in told, told
+    assert PAID + "/" not in installed(ann)
