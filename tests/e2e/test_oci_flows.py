@@ -1,83 +1,17 @@
-"""What people see with apps in a container registry: stock flatpak with its own authenticator and with ours, and registries that lie."""
+"""What people see with apps in a container registry: stock flatpak with its own authenticator and with ours, whoever runs the registry."""
 
-import base64
-import datetime
 import json
 import os
-import time
 
 import pytest
 
-from stage.detour import Answer, Host, Seen, Storehouse
 from stage.images import Images, Login, repository
-from stage.oci_shop import OciShop
+from stage.oci_market import OCI_AUTH, OURS, Market, installed, refs, refused, wait_for, write_auth
 from stage.person import STAGE, Person, answer_yes
-from stage.plain_index import PlainIndex
 from stage.repo import FREE, PAID, RUNTIME, app_ref
 from stage.store import Store, programs
 
-OCI_AUTH = ".config/flatpak/oci-auth.json"
-OURS = "org.flatpass.Authenticator"
 PAID_IMAGE = repository(app_ref(PAID), "shop")
-FREE_IMAGE = repository(app_ref(FREE), "shop")
-
-
-class Market(OciShop):
-    """With people."""
-
-    def __init__(self, folder, images: Images, **how):
-        super().__init__(folder, images, **how)
-        self._people: list[Person] = []
-        self.start()
-
-    @property
-    def registry_host(self) -> str:
-        return (self.detour or self.registry).host
-
-    def person(self, name: str, authenticator: str | None = OURS, *options: str) -> Person:
-        person = Person(self.folder / "people", name, programs())
-        self._people.append(person)
-        named = [f"--authenticator-name={authenticator}"] if authenticator else []
-        person.flatpak("remote-add", *named, *options, "shop", "oci+" + self.store.repo_url("images"))
-        return person
-
-    def customer(self, name: str, *apps: str) -> Person:
-        """Somebody who has an account, may have these apps, and is signed in at the store."""
-        person = self.person(name)
-        self.account(name, *apps)
-        person.has_account = True
-        person.browser_will("sign-in")
-        person.run("flatpass-authenticator", "login", self.store.url)
-        person.browser_will("fail")
-        return person
-
-    def subscriber(self, name: str) -> Person:
-        """With an account that has the paid app for a time; `ends` says when."""
-        return self.customer(name, PAID)
-
-    def ends(self, person: Person) -> None:
-        """The subscription goes to its end."""
-        self.store.command("revoke", person.email, "images", PAID)
-        end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)
-        self.store.command("grant", person.email, "images", PAID, "--until", end.strftime("%Y-%m-%dT%H:%M:%SZ"))
-        while datetime.datetime.now(datetime.timezone.utc) <= end:
-            time.sleep(0.05)
-        self.store.settle()
-        person.end_authenticator()
-
-    def publish(self, says: str) -> None:
-        """A version of the paid app, which the store has seen when this is over."""
-        digest = self.images.export_paid(says)
-        for ref in self.images.layout.refs():
-            if PAID in ref:
-                self.images.layout.push(ref, self.registry.host, repository(ref, "shop"), login=self.publisher)
-        self.store.restart()
-        wait_for(lambda: refs(self).get(app_ref(PAID)) == digest, self)
-
-    def end(self) -> None:
-        for person in self._people:
-            person.leave()
-        super().end()
 
 
 @pytest.fixture(scope="module")
@@ -106,37 +40,6 @@ def company(tmp_path, images):
     company = Market(tmp_path, images, policy="private")
     yield company
     company.end()
-
-
-@pytest.fixture(scope="module")
-def lying_market(tmp_path_factory, images):
-    market = Market(tmp_path_factory.mktemp("lying"), images, behind_detour=True)
-    yield market
-    market.end()
-
-
-@pytest.fixture
-def lying(lying_market):
-    yield lying_market
-    lying_market.detour.change = lambda _, answer: answer
-
-
-def refused(person: Person, *argv: str) -> str:
-    done = person.flatpak(*argv, check=False)
-    assert done.returncode != 0, done.stdout
-    return done.stdout
-
-
-def installed(person: Person) -> str:
-    return person.flatpak("list", "--all", "--columns=ref").stdout
-
-
-def write_auth(person: Person, host: str, login: Login, file: str = OCI_AUTH) -> None:
-    """What Flatpak's own authenticator reads, as `podman login --authfile` writes it."""
-    path = person.home / file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    auth = base64.b64encode(f"{login.user}:{login.password}".encode()).decode()
-    path.write_text(json.dumps({"auths": {host: {"auth": auth}}}))
 
 
 # Flatpak's own authenticator.
@@ -279,138 +182,6 @@ def test_a_registry_that_is_down_is_named_and_what_is_installed_goes_on(moving_m
     bob.flatpak("install", "-y", "shop", PAID)
 
 
-# Registries that lie, and a client that must not believe them.
-
-
-def other_byte(body: bytes) -> bytes:
-    middle = len(body) // 2
-    return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1:]
-
-
-@pytest.mark.parametrize("what", ["manifests", "blobs"])
-@pytest.mark.parametrize("app", [FREE, PAID])
-def test_a_registry_that_changes_a_byte_is_found_out_and_nothing_is_installed(lying, what, app):
-    bob = lying.customer(f"bob-{what}-{app[-4:].lower()}", PAID)
-    bob.flatpak("install", "-y", "shop", RUNTIME)
-
-    def change(seen: Seen, answer: Answer) -> Answer:
-        if seen.method == "GET" and f"/{what}/" in seen.path and app.lower() + "/" in seen.path and answer.status == 200:
-            return Answer(200, answer.headers, other_byte(answer.body))
-        return answer
-
-    lying.detour.change = change
-    told = refused(bob, "install", "--noninteractive", "-y", "shop", app)
-    assert "Checksum for digest" in told, told
-    assert f"{app}/" not in installed(bob)
-    assert not (bob.home / f".local/share/flatpak/app/{app}").exists()
-    # With another registry in its place nothing of it is left.
-    lying.detour.change = lambda _, answer: answer
-    bob.flatpak("install", "-y", "shop", app)
-    assert f"{app}/" in installed(bob)
-
-
-def test_blobs_that_lie_on_another_host_are_fetched_without_credentials(lying, images):
-    store = Storehouse(images.layout)
-    bob, stock = lying.customer("bob-elsewhere", PAID), lying.person("stock-elsewhere", authenticator=None)
-    write_auth(stock, lying.registry_host, lying.account("stock-elsewhere", PAID))
-
-    def change(seen: Seen, answer: Answer) -> Answer:
-        if seen.method == "GET" and "/blobs/" in seen.path and answer.status == 200:
-            return Answer(307, {"Location": store.url(seen.path.rsplit("/", 1)[1])}, b"")
-        return answer
-
-    lying.detour.change = change
-    try:
-        for person in (bob, stock):
-            lying.detour.seen.clear()
-            store.seen.clear()
-            person.flatpak("install", "-y", "shop", PAID)
-            assert "paid, version 1" in person.run("flatpak", "run", PAID).stdout
-            assert any(seen.authorization for seen in lying.detour.seen if PAID_IMAGE in seen.path), "the registry gets the token"
-            assert store.seen and not any(seen.authorization for seen in store.seen), store.seen
-        # The store itself, when it reads the images' configurations anew.
-        lying.detour.seen.clear()
-        store.seen.clear()
-        lying.store.stop()
-        forget_catalogues(lying)
-        lying.store.start()
-        wait_for(lambda: app_ref(PAID) in refs(lying), lying)
-        assert any(seen.authorization for seen in lying.detour.seen), lying.detour.seen
-        assert store.seen and not any(seen.authorization for seen in store.seen), store.seen
-    finally:
-        store.end()
-
-
-def test_manifests_without_an_end_do_not_keep_the_store_from_the_other_images(lying):
-    def change(seen: Seen, answer: Answer) -> Answer:
-        if f"/{PAID_IMAGE}/manifests/" in seen.path and answer.status == 200:
-            return Answer(200, answer.headers, b"", endless=True)
-        return answer
-
-    lying.detour.change = change
-    lying.store.stop()
-    forget_catalogues(lying)
-    lying.store.start()
-    wait_for(lambda: app_ref(FREE) in refs(lying), lying)
-    assert app_ref(PAID) not in refs(lying)
-    assert "more than" in lying.store.log(), lying.store.log()
-    ann = lying.person("endless")
-    ann.flatpak("install", "-y", "shop", FREE)
-    lying.detour.change = lambda _, answer: answer
-    lying.store.stop()
-    forget_catalogues(lying)
-    lying.store.start()
-    wait_for(lambda: app_ref(PAID) in refs(lying), lying)
-
-
-class Endless(Host):
-    """A registry that sends people to a token server whose answer has no end."""
-
-    def answer(self, seen: Seen, body: bytes) -> Answer:
-        if seen.path.startswith("/token"):
-            return Answer(200, {"Content-Type": "application/json"}, b"", endless=True)
-        challenge = f'Bearer realm="http://{self.host}/token",service="{self.host}"'
-        return Answer(401, {"WWW-Authenticate": challenge, "Content-Type": "application/json"}, b"", endless=seen.method != "HEAD")
-
-
-def test_a_token_servers_answer_without_an_end_stops_no_authenticator(lying, images):
-    registry = Endless()
-    plain = PlainIndex(images.layout, f"http://{registry.host}/", "shop")
-    try:
-        ann = lying.person("patient")
-        ann.flatpak("remote-add", f"--authenticator-name={OURS}", "plain", plain.url)
-        told = refused(ann, "install", "--noninteractive", "-y", "plain", FREE)
-        assert "Failed to get tokens for ref" in told and registry.host in told, told
-        wait_for(lambda: registry.endless_bytes, lying)
-        assert max(registry.endless_bytes) < 32 * 1024 * 1024, registry.endless_bytes
-        ann.flatpak("install", "-y", "shop", FREE)
-    finally:
-        plain.end()
-        registry.end()
-
-
-def refs(market: Market) -> dict[str, str]:
-    """The digest for each ref that the store lists."""
-    status, _, body = market.store.get("repo/images/index/static")
-    results = json.loads(body)["Results"] if status == 200 else []
-    return {image["Labels"]["org.flatpak.ref"]: image["Digest"] for result in results for image in result["Images"]}
-
-
-def wait_for(condition, market: Market, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, market.store.log()
-        time.sleep(0.05)
-
-
-def forget_catalogues(market: Market) -> None:
-    """So that a store that is stopped reads everything anew."""
-    kept = list(market.store.folder.rglob("*.registry"))
-    assert kept
-    for file in kept:
-        file.unlink()
-
-
 # A registry with accounts and a token server of its own: here another store's, whose tokens mean nothing to the first.
 
 
@@ -432,7 +203,7 @@ class Hosted:
         self.store.command("repo", "add", "images", source, "--robot", "shop", "--password-file", str(file), *names)
         self.store.command("app", "price", "images", PAID, "5.00", "EUR")
         self.store.start()
-        wait_for(lambda: app_ref(PAID) in refs(self), self)
+        wait_for(lambda: app_ref(PAID) in refs(self.store), self.store)
         self._people: list[Person] = []
 
     def person(self, name: str) -> Person:
