@@ -20,11 +20,11 @@ impl Catalogues {
     }
 
     /// From now on the repo has these images. Gives whether that is news.
-    pub(crate) fn put(&self, repo: &str, seen: Catalogue) -> bool {
-        if self.get(repo).is_some_and(|known| *known == seen) {
+    pub(crate) fn put(&self, repo: &str, seen: impl Into<Arc<Catalogue>>) -> bool {
+        let seen = seen.into();
+        if self.get(repo).is_some_and(|known| known == seen) {
             return false;
         }
-        let seen = Arc::new(seen);
         self.table.rcu(|table| {
             let mut table = BTreeMap::clone(table);
             table.insert(repo.to_owned(), Arc::clone(&seen));

@@ -77,7 +77,7 @@ impl Layouts {
             match read {
                 Ok(layout) => {
                     tell(&name, &layout, followed.layout.as_deref());
-                    catalogues.put(&name, layout.catalogue().as_ref().clone());
+                    catalogues.put(&name, Arc::clone(layout.catalogue()));
                     (followed.layout, followed.trouble) = (Some(Arc::new(layout)), None);
                 }
                 Err(error) => {

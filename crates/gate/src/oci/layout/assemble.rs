@@ -58,13 +58,13 @@ struct Assembly {
 }
 
 impl Assembly {
-    fn add(&mut self, layout: Found, notes: &mut Vec<LayoutNote>) {
+    fn add(&mut self, mut layout: Found, notes: &mut Vec<LayoutNote>) {
         let mut places: Vec<Option<Place>> = Vec::with_capacity(layout.documents.len());
         // Each comes after what it leads to.
-        for document in &layout.documents {
+        for document in &mut layout.documents {
             let digest = document.descriptor.digest;
-            let place = match &document.kind {
-                Kind::Image(image, _) => Some(self.own(image)),
+            let place = match &mut document.kind {
+                Kind::Image(image, _) => image.take().map(|image| self.own(*image)),
                 Kind::Artifact(_) => None,
                 Kind::Index(children) => {
                     let found = common_place(children, &places);
@@ -98,7 +98,7 @@ impl Assembly {
     }
 
     /// A new image, which owns itself.
-    fn own(&mut self, image: &Image) -> Place {
+    fn own(&mut self, image: Image) -> Place {
         let repository = image.repository.clone();
         let made_at = image.metadata(TIMESTAMP_LABEL).and_then(|second| second.parse().ok());
         let number = u32::try_from(self.owners.len()).unwrap_or(u32::MAX);
@@ -112,7 +112,7 @@ impl Assembly {
             let claims = self.claims.entry((repository.clone(), tag)).or_default();
             claims.images.insert(image.name().as_str().to_owned(), image.digest);
         }
-        self.images.entry((repository.clone(), image.digest)).or_insert_with(|| image.clone());
+        self.images.entry((repository.clone(), image.digest)).or_insert(image);
         Place { repository, owners: vec![number] }
     }
 

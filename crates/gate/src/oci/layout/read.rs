@@ -42,8 +42,8 @@ pub(super) struct FoundDocument {
 }
 
 pub(super) enum Kind {
-    /// One of Flatpak's. Its repository is what its ref says.
-    Image(Box<Image>, Box<Manifest>),
+    /// One of Flatpak's, until it is taken out to be put where it belongs.
+    Image(Option<Box<Image>>, Box<Manifest>),
     /// What is none of Flatpak's by itself, but may belong to one that is.
     Artifact(Box<Manifest>),
     /// Numbers of the documents that it leads to.
@@ -199,7 +199,7 @@ impl Reader<'_> {
                     Some(repository) => repository.clone(),
                     None => naming::repository(self.namespace, image.name())?,
                 };
-                Kind::Image(Box::new(image), manifest)
+                Kind::Image(Some(Box::new(image)), manifest)
             }
             None => Kind::Artifact(manifest),
         };
