@@ -256,8 +256,14 @@ impl Look<'_> {
                     self.at_broker(&client, &names).await?;
                     if names.is_empty() {
                         let what = format!("{} lists no repository.", self.registry);
-                        self.found(Weight::Note, "empty", what, vec![]).advice =
-                            Some("Push one, with an account that may: flatpass repo role".to_owned());
+                        let next = match self.registry.access {
+                            RegistryAccess::Realm => format!(
+                                "Push an image, as who may: flatpass repo role {} EMAIL publisher",
+                                self.repo.name
+                            ),
+                            _ => "Push an image, as the registry wants it.".to_owned(),
+                        };
+                        self.found(Weight::Note, "empty", what, vec![]).advice = Some(next);
                     }
                 }
                 Err(error) => {
