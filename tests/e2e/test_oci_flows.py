@@ -8,6 +8,7 @@ import pytest
 from stage.images import Images, Login, repository
 from stage.oci_market import OCI_AUTH, OURS, Market, installed, refs, refused, wait_for, write_auth
 from stage.person import STAGE, Person, answer_yes
+from stage.plain_index import PlainIndex
 from stage.repo import FREE, PAID, RUNTIME, app_ref
 from stage.store import Store, programs
 
@@ -178,6 +179,14 @@ def test_a_registry_that_is_down_is_named_and_what_is_installed_goes_on(moving_m
     assert PAID in bob.flatpak("remote-ls", "--columns=application", "shop").stdout, "the index is kept"
     stock = market.person("stock", authenticator=None)
     assert market.registry.host in refused(stock, "install", "--noninteractive", "-y", "shop", FREE)
+    plain = PlainIndex(market.images.layout, market.registry.url, "shop")
+    try:
+        ann = market.person("ann")
+        ann.flatpak("remote-add", f"--authenticator-name={OURS}", "plain", plain.url)
+        told = refused(ann, "install", "--noninteractive", "-y", "plain", FREE)
+        assert f"{market.registry.host} cannot be reached" in told, told
+    finally:
+        plain.end()
     market.registry.start()
     bob.flatpak("install", "-y", "shop", PAID)
 
