@@ -446,3 +446,34 @@ async fn a_token_server_that_sends_no_token_or_redirects_is_refused() {
         assert!(error.contains(wrong), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_server_that_repeats_what_it_was_sent_puts_no_password_into_messages() {
+    for basic in [false, true] {
+        let server = Server::start(move |own, seen| match seen.authorization() {
+            Some(sent) => {
+                let words = format!("you sent {sent}, that is robot and correct horse");
+                answer(403, &[], &format!(r#"{{"errors":[{{"message":"{words}"}}]}}"#))
+            }
+            None if basic => answer(401, &[("WWW-Authenticate", "Basic realm=x")], ""),
+            None => challenge(&format!("{own}/token")),
+        })
+        .await;
+        let login = Access::Login {
+            user: "robot".to_owned(),
+            password: "correct horse".to_owned().into(),
+            realms: None,
+        };
+        let refused = client(&server.url, login).tags(&name()).await.unwrap_err().to_string();
+        assert!(refused.contains("you sent Basic …, that is robot and …"), "{refused}");
+    }
+    let server = Server::start(|own, seen| match seen.authorization() {
+        Some(_) => answer(200, &[], r#"{"token":"t","expires_in":"correct horse"}"#),
+        None => challenge(&format!("{own}/token")),
+    })
+    .await;
+    let login =
+        Access::Login { user: "robot".to_owned(), password: "correct horse".to_owned().into(), realms: None };
+    let refused = client(&server.url, login).tags(&name()).await.unwrap_err().to_string();
+    assert!(refused.contains("cannot be read") && !refused.contains("correct horse"), "{refused}");
+}

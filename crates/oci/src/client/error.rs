@@ -3,6 +3,10 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use flatpass_token::Secret;
+
 use crate::{ChallengeError, Digest, ManifestError};
 
 /// Why a registry's answer is not there or cannot be used. Each names the host, and what to do if there is something.
@@ -194,14 +198,21 @@ impl RegistryError {
         )
     }
 
-    /// The same, without that secret in the other side's words.
+    /// The same, without that secret in the other side's words. Some repeat what they were sent.
     pub(crate) fn without(mut self, secret: &str) -> Self {
-        if let Self::Refused { words, .. } | Self::Status { words, .. } = &mut self
+        if let Self::Refused { words, .. } | Self::Status { words, .. } | Self::Json { why: words, .. } =
+            &mut self
             && !secret.is_empty()
         {
             *words = words.replace(secret, "…");
         }
         self
+    }
+
+    /// The same, without the password, or user and password as HTTP Basic has them.
+    pub(crate) fn without_login(self, user: &str, password: &Secret) -> Self {
+        let password = password.expose();
+        self.without(password).without(&BASE64.encode(format!("{user}:{password}")))
     }
 
     pub(crate) fn transport(host: String, error: &reqwest::Error) -> Self {

@@ -234,7 +234,7 @@ impl RegistryClient {
             }
             let refused = refusal(response, what).await;
             return Err(match &pass {
-                Pass::Basic(_, password) => refused.without(password.expose()),
+                Pass::Basic(user, password) => refused.without_login(user, password),
                 Pass::Nothing | Pass::Bearer(_) => refused,
             });
         }

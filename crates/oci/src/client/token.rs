@@ -103,17 +103,16 @@ impl TokenExchange {
         if response.status().is_redirection() {
             return Err(RegistryError::Redirect { host });
         }
-        if !response.status().is_success() {
-            let refused = refusal(response, "token server there").await;
-            // Some servers repeat what they were sent.
-            return Err(match asked.login {
-                Login::Anonymous => refused,
-                Login::Basic { password: secret, .. } | Login::Refresh(secret) => {
-                    refused.without(secret.expose())
-                }
-            });
-        }
-        read(&body(response, MAX_ANSWER_BYTES).await?, host)
+        let answer = if response.status().is_success() {
+            read(&body(response, MAX_ANSWER_BYTES).await?, host)
+        } else {
+            Err(refusal(response, "token server there").await)
+        };
+        answer.map_err(|error| match asked.login {
+            Login::Anonymous => error,
+            Login::Basic { user, password } => error.without_login(user, password),
+            Login::Refresh(secret) => error.without(secret.expose()),
+        })
     }
 
     fn get(&self, asked: &TokenRequest<'_>) -> RequestBuilder {
