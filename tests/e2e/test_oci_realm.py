@@ -83,8 +83,8 @@ class Realm:
         self.store.command("account", "add", email, stdin="correct horse battery\n")
         return Login(name, self.access_token(name)["secret"])
 
-    def access_token(self, name: str, repo: str = "images") -> dict:
-        return self.store.json("access-token", "add", f"{name}@example.org", repo, "--name", "docker")
+    def access_token(self, name: str, repo: str = "images", *options: str) -> dict:
+        return self.store.json("access-token", "add", f"{name}@example.org", repo, "--name", "docker", *options)
 
     def ask(self, *scopes: str, login: Login | None = None, **fields: str) -> tuple[int, dict, dict]:
         """The token realm, as container tools ask it: status, headers, body."""
@@ -222,8 +222,9 @@ def test_podman_logs_in_and_out_with_an_access_token(realm, tmp_path):
     assert done.returncode != 0
 
 
-def test_publishers_push_and_operators_delete(realm):
-    ann = realm.account("ann")
+def test_publishers_push_and_operators_delete_and_no_secret_of_a_remote_does(realm):
+    of_remote = realm.account("ann")
+    ann = Login("ann", realm.access_token("ann", "images", "--push")["secret"])
     realm.store.command("grant", "ann@example.org", "images", "*")
     realm.store.settle()
     scope = f"repository:{PAID_IMAGE}:pull,push"
@@ -243,10 +244,15 @@ def test_publishers_push_and_operators_delete(realm):
     layout.push(ref, realm.registry.host, "shop/new", ann)
     with pytest.raises(AssertionError):
         layout.push(ref, realm.registry.host, "elsewhere/new", ann)
+    status, _, body = realm.ask("repository:shop/new:push", login=of_remote)
+    assert status == 401 and "password for container tools" in message(body)
+    [access] = claims(realm.ask(scope, login=of_remote)[2]["token"])[1]["access"]
+    assert access["actions"] == ["pull"], "what stands in a remote's address uses no role"
     target = realm.image("shop/new")
     deleted = skopeo(realm.folder / "x", "delete", "--tls-verify=false", *ann.options(), target, check=False)
     assert deleted.returncode == 1
     realm.store.command("repo", "role", "images", "--group", "makers", "operator")
+    assert realm.ask("repository:shop/new:delete", login=of_remote)[0] == 401
     skopeo(realm.folder / "x", "delete", "--tls-verify=false", *ann.options(), target)
     assert realm.registry.manifest("shop/new", "stable", token=realm.ask(
         "repository:shop/new:pull", login=ann)[2]["token"])[0] == 404

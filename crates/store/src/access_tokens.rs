@@ -40,6 +40,8 @@ pub struct AccessToken {
     pub last_used_at: Option<UnixTime>,
     /// From where it was; empty for never.
     pub last_address: String,
+    /// Whether a container tool may use the account's role in the repo with it.
+    pub may_push: bool,
 }
 
 /// That an access token was used, as a gate noted it.
@@ -63,7 +65,12 @@ fn access_token(row: &Row) -> Result<AccessToken, sqlx::Error> {
         expires_at: optional_time(row, "expires_at")?,
         last_used_at: optional_time(row, "last_used_at")?,
         last_address: row.try_get("last_address")?,
+        may_push: may_push(row)?,
     })
+}
+
+pub(crate) fn may_push(row: &Row) -> Result<bool, sqlx::Error> {
+    Ok(row.try_get::<i64, _>("may_push")? != 0)
 }
 
 #[expect(clippy::too_many_arguments, reason = "each is a column")]
@@ -129,6 +136,34 @@ impl Store {
         rng: Random<'_>,
     ) -> Result<(Secret, AccessToken), StoreError> {
         self.insert_access_token(account_id, repo, name, expires_at, None, now, rng).await
+    }
+
+    /// Like [`Store::create_access_token`], for a container tool that may use the account's role in the repo, if it has one. Such a secret
+    /// is for no remote's URL, where more people read it than may push.
+    ///
+    /// # Errors
+    /// As for that.
+    pub async fn create_push_token(
+        &self,
+        account_id: &AccountId,
+        repo: &str,
+        name: &str,
+        expires_at: Option<UnixTime>,
+        now: UnixTime,
+        rng: Random<'_>,
+    ) -> Result<(Secret, AccessToken), StoreError> {
+        let secret = Secret::generate(prefix::ACCESS_TOKEN, rng);
+        let mut transaction = self.begin().await?;
+        let hash = secret.hash();
+        let made =
+            insert(&mut transaction, &hash, account_id, repo, name, expires_at, None, now, rng).await?;
+        let row = sqlx::query("UPDATE access_tokens SET may_push = 1 WHERE id = $1 RETURNING *")
+            .bind(made.id.as_str())
+            .fetch_one(&mut *transaction)
+            .await?;
+        mark_changed(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok((secret, access_token(&row)?))
     }
 
     /// Like [`Store::create_access_token`], for a client that shows a certificate and needs no secret.

@@ -9,7 +9,7 @@ use flatpass_token::{Secret, SecretHash, UnixTime};
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 
-use crate::access_tokens::OLD;
+use crate::access_tokens::{OLD, may_push};
 use crate::backend::Row;
 use crate::secret::{hash_of, prefix};
 use crate::{AccountId, GrantId, Random, Store, StoreError, optional_time, shortened};
@@ -32,6 +32,9 @@ pub struct RegistryLogin {
     pub expires_at: Option<UnixTime>,
     /// The access token's id, as [`Store::access_grants`] gives it; `None` for a robot's secret.
     pub access_token: Option<String>,
+    /// Whether it may use the account's roles: a robot's secret, and an access token that was made for it. Those in remotes' addresses
+    /// are read by more people than may push.
+    pub may_push: bool,
     named: Named,
 }
 
@@ -151,6 +154,7 @@ impl Store {
                     device: Some(GrantId(row.try_get("id")?)),
                     expires_at: optional_time(&row, "expires_at")?,
                     access_token: None,
+                    may_push: true,
                     named,
                 };
                 let address = shortened(address, 64);
@@ -191,6 +195,7 @@ fn access_token_login(row: &Row, named: Named) -> Result<RegistryLogin, StoreErr
         device: row.try_get::<Option<String>, _>("made_by")?.map(GrantId),
         expires_at: ends,
         access_token: Some(if present { id } else { format!("{id}{OLD}") }),
+        may_push: may_push(row)?,
         named,
     })
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use flatpass_store::AccessTokenId;
+use flatpass_store::{AccessTokenId, Registry, RegistryAccess, StoreError};
 use flatpass_token::{CertificateHash, Secret, UnixTime};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -21,7 +21,9 @@ pub(super) enum AccessTokenCommand {
     /// Make an access token and print its secret, once
     #[command(
         after_help = "Example:\n  flatpass access-token add ann@example.org internal --name laptop\n\n\
-        The secret opens the list of a private repo and the apps that the account has a right to, for as long as it has it."
+        The secret opens the list of a private repo and the apps that the account has a right to, for as long as it has it. \
+        Whatever the account's role, it neither pushes nor deletes in a container registry: with --push it is made for that, and belongs \
+        in no remote's address."
     )]
     Add {
         /// The account's e-mail address
@@ -37,6 +39,9 @@ pub(super) enum AccessTokenCommand {
         /// The client's certificate (PEM), which it shows under TLS in place of a secret; needs client_certificates in [tls]
         #[arg(long, value_name = "FILE")]
         certificate: Option<PathBuf>,
+        /// For container tools: the account's role in the repo may be used with it, to push and delete (see `flatpass repo role`)
+        #[arg(long, conflicts_with = "certificate")]
+        push: bool,
     },
     /// List the access tokens in force, with when and from where each was last used
     List {
@@ -58,10 +63,13 @@ pub(super) enum AccessTokenCommand {
 /// Does it.
 pub(super) async fn run(shop: &Shop, command: AccessTokenCommand) -> Result<Answer, Failure> {
     match command {
-        AccessTokenCommand::Add { email, repo, name, until, certificate: None } => {
+        AccessTokenCommand::Add { email, repo, name, until, push: true, .. } => {
+            add_to_push(shop, &email, &repo, &name, until).await
+        }
+        AccessTokenCommand::Add { email, repo, name, until, certificate: None, .. } => {
             add(shop, &email, &repo, &name, until).await
         }
-        AccessTokenCommand::Add { email, repo, name, until, certificate: Some(file) } => {
+        AccessTokenCommand::Add { email, repo, name, until, certificate: Some(file), .. } => {
             add_for(shop, &file, &email, &repo, &name, until).await
         }
         AccessTokenCommand::List { email } => list(shop, email.as_deref()).await,
@@ -92,6 +100,14 @@ async fn remote_url(shop: &Shop, repo: &str, secret: &Secret) -> Result<String, 
 async fn rotate(shop: &Shop, id: &AccessTokenId) -> Result<Answer, Failure> {
     let rotated = shop.store.rotate_access_token_with_id(id, shop.now, &mut system_rng()).await?;
     let (secret, token) = rotated.ok_or_else(none_in_force)?;
+    if token.may_push {
+        let text = format!(
+            "{} has a new secret, shown only now:\n{}\n\nWithin an hour, log in with it where the old one was used: docker login",
+            token.id,
+            secret.expose()
+        );
+        return Ok(Answer::new(text, json!({ "secret": secret.expose(), "token": token })));
+    }
     let url = remote_url(shop, &token.repo, &secret).await?;
     let text = format!(
         "{} has a new secret, shown only now:\n{}\n\n\
@@ -130,6 +146,40 @@ async fn add(
         quoted(repo)
     );
     Ok(Answer::new(text, json!({ "secret": secret.expose(), "url": url, "token": token })))
+}
+
+/// Makes one that stands in no remote's address: there, more people read it than may push.
+async fn add_to_push(
+    shop: &Shop,
+    email: &str,
+    repo: &str,
+    name: &str,
+    until: Option<UnixTime>,
+) -> Result<Answer, Failure> {
+    must_be_ahead(until, shop.now)?;
+    let found = shop.store.repo(repo).await?.ok_or_else(|| StoreError::NoRepo(repo.to_owned()))?;
+    let registry = found.source.registry().filter(|registry| registry.access == RegistryAccess::Realm);
+    let host = registry.map(Registry::host).ok_or_else(|| {
+        Failure::told(
+            format!("{repo} is in no container registry that takes this store's tokens, so nobody pushes to it with one"),
+            "leave --push out, or name another repo: flatpass repo list",
+        )
+    })?;
+    let account = shop.account(email).await?;
+    let (secret, token) =
+        shop.store.create_push_token(&account.id, repo, name, until, shop.now, &mut system_rng()).await?;
+    let text = format!(
+        "Made {} for {}, until {}. Its secret, shown only now:\n{}\n\n\
+         It is a password for container tools, with any user name:  docker login {host}\n\
+         Do not put it into a remote's address: with it, one may push what {} may (see: flatpass repo role {}).",
+        token.id,
+        account.email,
+        shown(token.expires_at, "it is revoked"),
+        secret.expose(),
+        account.email,
+        quoted(repo)
+    );
+    Ok(Answer::new(text, json!({ "secret": secret.expose(), "token": token })))
 }
 
 async fn add_for(
@@ -193,6 +243,7 @@ async fn list(shop: &Shop, email: Option<&str>) -> Result<Answer, Failure> {
             shown(token.expires_at, "revoked"),
             shown(token.last_used_at, "never"),
             token.last_address.clone(),
+            if token.may_push { "yes" } else { "no" }.to_owned(),
         ]);
         let mut value = json!(token);
         value["email"] = json!(email);
@@ -200,7 +251,7 @@ async fn list(shop: &Shop, email: Option<&str>) -> Result<Answer, Failure> {
     }
     let none = "No access token. Make one with: flatpass access-token add EMAIL REPO --name NAME";
     Ok(Answer::new(
-        table(["id", "account", "repo", "name", "since", "until", "last used", "from"], &rows, none),
+        table(["id", "account", "repo", "name", "since", "until", "last used", "from", "push"], &rows, none),
         json!(json),
     ))
 }

@@ -53,7 +53,7 @@ pub(crate) async fn make(
     let name = format!("container tools, {}", words::moment(now));
     let mut rng = Rng::system();
     let (secret, _) =
-        app.store.create_access_token(&account.id, &repo, &name, None, now, rng.as_random()).await?;
+        app.store.create_push_token(&account.id, &repo, &name, None, now, rng.as_random()).await?;
     let email = account.email.clone();
     let secret = secret.expose().to_owned();
     let (csrf, cookie) = browser.form_token(&app);

@@ -63,7 +63,7 @@ async fn a_token_ends_with_the_access_token_it_came_from_and_with_the_role() {
     let holder = Holder::Account(ada.clone());
     shop.store.set_repo_role("images", &holder, Some(RepoRole::Publisher), shop.now()).await.unwrap();
     let until = Some(shop.now().plus_seconds(400));
-    let made = shop.store.create_access_token(&ada, "images", "ci", until, shop.now(), &mut rng()).await;
+    let made = shop.store.create_push_token(&ada, "images", "ci", until, shop.now(), &mut rng()).await;
     let (secret, _) = made.unwrap();
     let push = "repository:images/app:push,pull,delete";
     soon("the registry is known", async || ask(&shop, push, Some(secret.expose())).await.status == 200).await;
@@ -83,15 +83,53 @@ async fn a_token_ends_with_the_access_token_it_came_from_and_with_the_role() {
 
     // An access token for another repo opens nothing here, and neither does one of somebody whose role was taken.
     let (other, _) =
-        shop.store.create_access_token(&ada, "apps", "", None, shop.now(), &mut rng()).await.unwrap();
+        shop.store.create_push_token(&ada, "apps", "", None, shop.now(), &mut rng()).await.unwrap();
     let (secret, _) =
-        shop.store.create_access_token(&ada, "images", "", None, shop.now(), &mut rng()).await.unwrap();
+        shop.store.create_push_token(&ada, "images", "", None, shop.now(), &mut rng()).await.unwrap();
     assert_eq!(ask(&shop, push, Some(secret.expose())).await.status, 200);
     let by_other = ask(&shop, push, Some(other.expose())).await;
     shop.store.set_repo_role("images", &holder, None, shop.now()).await.unwrap();
     let by_nobody = ask(&shop, push, Some(secret.expose())).await;
     assert_eq!((by_other.status, &by_other.body), (401, &by_nobody.body));
     assert!(by_other.body.contains("DENIED"), "{}", by_other.body);
+}
+
+#[tokio::test]
+async fn no_secret_of_a_remotes_address_uses_a_role_and_one_made_to_push_does_through_rotation_and_refresh() {
+    let shop = Shop::open().await;
+    add(&shop, "images", RepoPolicy::Private, RegistryAccess::Realm).await;
+    let ada = shop.account("ada@example.org").await.id;
+    let holder = Holder::Account(ada.clone());
+    shop.store.set_repo_role("images", &holder, Some(RepoRole::Operator), shop.now()).await.unwrap();
+    let now = shop.now();
+    let (plain, _) = shop.store.create_access_token(&ada, "images", "", None, now, &mut rng()).await.unwrap();
+    let (push, _) = shop.store.create_push_token(&ada, "images", "", None, now, &mut rng()).await.unwrap();
+    let all = "repository:images/app:pull,push,delete";
+    soon("the registry is known", async || ask(&shop, all, Some(push.expose())).await.status == 200).await;
+    let (rotated, _) =
+        shop.store.rotate_access_token(plain.expose(), now, &mut rng()).await.unwrap().unwrap();
+    for secret in [&plain, &rotated] {
+        for scope in [all, "repository:images/app:delete", "repository:images/app:pull"] {
+            let refused = ask(&shop, scope, Some(secret.expose())).await;
+            assert_eq!(refused.status, 401, "{scope}");
+            assert!(refused.body.contains("account/repos/images"), "{}", refused.body);
+        }
+        let catalog = ask(&shop, &format!("registry:catalog:*+{all}"), Some(secret.expose())).await;
+        assert_eq!(access(&catalog), json!([]));
+        let refresh = catalog.json()["refresh_token"].as_str().unwrap().to_owned();
+        let fields = [
+            ("grant_type", "refresh_token"),
+            ("service", SERVICE),
+            ("refresh_token", &refresh),
+            ("scope", all),
+        ];
+        assert_eq!(shop.browser().post("/oauth/registry-token", &fields).await.status, 401);
+    }
+    let (rotated, _) = shop.store.rotate_access_token(push.expose(), now, &mut rng()).await.unwrap().unwrap();
+    for secret in [&push, &rotated] {
+        let given = access(&ask(&shop, all, Some(secret.expose())).await);
+        assert_eq!(given[0]["actions"], json!(["pull", "push", "delete"]));
+    }
 }
 
 #[tokio::test]
@@ -113,6 +151,14 @@ async fn a_member_makes_a_password_for_container_tools_on_the_account_page() {
         json!([])
     );
     assert!(ada.get("/account").await.body.contains("container tools"), "it is listed, to be ended");
+    let id = shop.store.account_by_email("ada@example.org").await.unwrap().unwrap().id;
+    let push = "repository:images/x:push";
+    assert_eq!(ask(&shop, push, Some(&secret)).await.status, 401);
+    shop.store
+        .set_repo_role("images", &Holder::Account(id), Some(RepoRole::Publisher), shop.now())
+        .await
+        .unwrap();
+    assert_eq!(access(&ask(&shop, push, Some(&secret)).await)[0]["actions"], json!(["push"]));
 
     let post = async |browser: &Browser, repo: &str, csrf: &str| {
         browser.post(&format!("/account/repos/{repo}/container-login"), &[("csrf", csrf)]).await.status

@@ -40,6 +40,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (6, "registries", include_str!("../../migrations/0006_registries.sql")),
     (7, "sign-ups", include_str!("../../migrations/0007_sign_ups.sql")),
     (8, "robot realms", include_str!("../../migrations/0008_robot_realms.sql")),
+    (9, "push tokens", include_str!("../../migrations/0009_push_tokens.sql")),
 ];
 
 /// The pools of one open database.

@@ -18,7 +18,7 @@ use crate::cli::output::{Answer, table};
         none       takes the role away\n\n\
         Examples:\n  flatpass repo role images robot/build publisher\n  flatpass repo role images --group staff operator\n  \
         flatpass repo role images\n\n\
-        Roles count where the registry takes this store's tokens. A token that was given out before lasts a few minutes more."
+        Roles count where the registry takes this store's tokens, for robots' secrets and for access tokens made to push. A token that was given out before lasts a few minutes more."
 )]
 pub(in crate::cli) struct Role {
     /// The repo's name
@@ -77,7 +77,9 @@ pub(in crate::cli) async fn run(shop: &Shop, role: Role) -> Result<Answer, Failu
         (None, _) => String::new(),
         (Some(_), Some(robot)) => format!("\nA password for docker login:  flatpass robot secret {robot}"),
         (Some(_), None) => {
-            format!("\nA password for docker login:  flatpass access-token add EMAIL {name} --name docker")
+            format!(
+                "\nA password for docker login:  flatpass access-token add EMAIL {name} --name docker --push"
+            )
         }
     };
     Ok(Answer::new(format!("{text}{hint}"), json!({ "repo": name, "holder": holder, "role": new })))

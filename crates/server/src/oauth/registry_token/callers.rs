@@ -16,6 +16,8 @@ use crate::visitor::Visitor;
 pub(super) struct Caller {
     pub(super) visitor: Visitor,
     pub(super) role: Option<RepoRole>,
+    /// Their account has a role, and the secret that they gave is none to use it with.
+    pub(super) is_held_back: bool,
 }
 
 /// Who asks, in all of them. What was read once in a request counts for all of it.
@@ -48,7 +50,9 @@ impl<'a> Callers<'a> {
                     Some(account) => self.app.store.repo_role(account, name, self.app.now()).await?,
                     None => None,
                 };
-                Ok(place.insert(Caller { visitor, role }))
+                let used = role.filter(|_| self.login.is_some_and(|login| login.may_push));
+                let is_held_back = role.is_some() && used.is_none();
+                Ok(place.insert(Caller { visitor, role: used, is_held_back }))
             }
         }
     }

@@ -95,7 +95,8 @@ async fn repository(
         return Ok(nothing(None));
     };
     let caller = callers.in_repo(view).await?;
-    let (role, pulled) = (caller.role, pull(party.app, view, &caller.visitor, name));
+    let (role, is_held_back) = (caller.role, caller.is_held_back);
+    let pulled = pull(party.app, view, &caller.visitor, name);
     let (ends, image) = match &pulled {
         Pull::May(ends) => (*ends, None),
         Pull::MayNot(image) => (None, Some(*image)),
@@ -110,6 +111,13 @@ async fn repository(
     if !actions.is_empty() {
         // A role has no end of its own.
         return Ok(Reduced { actions, ends: ends.filter(|_| role.is_none()), why_not: None });
+    }
+    if is_held_back {
+        return Ok(nothing(Some(format!(
+            "Your account has a role in {repo}, and this secret is none to use it with. Log in with a password for container tools from {page}.",
+            repo = view.repo.name,
+            page = party.app.config.at(&format!("account/repos/{}", view.repo.name)),
+        ))));
     }
     if !scope.actions.contains(Action::Pull) && matches!(pulled, Pull::May(_)) {
         return Ok(nothing(Some(format!(
