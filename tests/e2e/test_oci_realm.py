@@ -59,8 +59,9 @@ class Realm:
         self.registry.start()
         self.store.start()
         self.images.layout.push_all(self.registry.host, "shop", self.robot)
-        soon("the store has seen the free image", lambda: self.ask(f"repository:{FREE_IMAGE}:pull")[0] == 200)
-        soon("the store has seen the paid one", lambda: "needs an account" in message(self.ask(f"repository:{PAID_IMAGE}:pull")[2]))
+        for ref in self.images.layout.refs():
+            scope = f"repository:{repository(ref, 'shop')}:pull"
+            soon(f"the store has seen {ref}", lambda: "no such repository" not in json.dumps(self.ask(scope)[2]))
         return self
 
     def end(self) -> None:
