@@ -258,6 +258,39 @@ async fn a_registry_that_names_another_token_server_later_gets_no_password_sent_
     assert!(collector.seen().is_empty());
 }
 
+#[tokio::test]
+async fn a_registry_that_wants_the_password_itself_later_does_not_get_it() {
+    let turned = Arc::new(Mutex::new(false));
+    let turn = Arc::clone(&turned);
+    let server = Server::start(move |own, seen| {
+        if *turned.lock().unwrap() {
+            return answer(401, &[("WWW-Authenticate", "Basic realm=x")], "");
+        }
+        match seen.authorization() {
+            Some("Bearer T") => manifest_answer(),
+            Some(_) => answer(200, &[], r#"{"token":"T"}"#),
+            None => challenge(&format!("{own}/token")),
+        }
+    })
+    .await;
+    let first = client(&server.url, robot());
+    first.manifest(&name(), &Reference::Tag(tag())).await.unwrap();
+    *turn.lock().unwrap() = true;
+    // Nor does a client that was made after it turned, where the password is bound to a token server.
+    let bound = Access::Login {
+        user: "robot".to_owned(),
+        password: Secret::from("pw".to_owned()),
+        realms: Some(vec!["auth.example".to_owned()]),
+    };
+    let before = server.seen().len();
+    for client in [first, client(&server.url, bound)] {
+        let refused = client.manifest(&name(), &Reference::Tag(tag())).await.unwrap_err();
+        assert!(matches!(refused, RegistryError::NoTokenServerAnyMore { .. }), "{refused}");
+    }
+    let basic = |authorization: &str| authorization.starts_with("Basic");
+    assert!(!server.seen().iter().skip(before).any(|seen| seen.authorization().is_some_and(basic)));
+}
+
 #[test]
 fn token_servers_are_https_or_on_this_machine() {
     for good in

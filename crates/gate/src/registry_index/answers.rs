@@ -8,6 +8,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use flatpass_oci::Digest;
+use flatpass_oci::index::IndexQuery;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -25,7 +26,7 @@ const TAG_DIGITS: usize = 32;
 /// A query, and the images that it may be answered with: a bit for each, none at all for every one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Question {
-    pub(super) query: Box<str>,
+    pub(super) query: IndexQuery,
     pub(super) may_list: Option<Box<[u64]>>,
 }
 
@@ -77,7 +78,7 @@ struct BySize;
 impl Weighter<Question, Arc<Reply>> for BySize {
     fn weight(&self, question: &Question, reply: &Arc<Reply>) -> u64 {
         let bits = question.may_list.as_ref().map_or(0, |bits| bits.len() * 8);
-        reply.bytes() + (question.query.len() + bits) as u64
+        reply.bytes() + (question.query.bytes() + bits) as u64
     }
 }
 
@@ -106,14 +107,18 @@ impl Answers {
     }
 
     /// The answer; `make` makes it if need be. `None` when too many wait already, each on a thread of its own.
-    pub(super) fn get(&self, question: Question, make: impl FnOnce() -> Vec<u8>) -> Option<Arc<Reply>> {
+    pub(super) fn get(
+        &self,
+        question: Question,
+        make: impl FnOnce(&Question) -> Vec<u8>,
+    ) -> Option<Arc<Reply>> {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         let one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let reply = self.known(&question).unwrap_or_else(|| {
-            let reply = Arc::new(Reply::new(make(), self.caching, self.vary));
+            let reply = Arc::new(Reply::new(make(&question), self.caching, self.vary));
             self.made.insert(question, Arc::clone(&reply));
             reply
         });

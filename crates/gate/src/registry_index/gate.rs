@@ -148,18 +148,18 @@ impl IndexGate {
                 let text = request.query.unwrap_or_default();
                 let query = IndexQuery::parse(text).map_err(Refusal::Query)?;
                 let may_list = visitor.as_ref().and_then(|token| listable(index, token));
-                let question = Question { query: text.into(), may_list };
+                let question = Question { query, may_list };
                 let reply = match (state.answers.known(&question), disk) {
                     (Some(known), _) => known,
                     (None, Disk::Cached) => return Err(Refusal::WouldWait),
                     (None, Disk::Wait) => {
-                        let bits = question.may_list.clone();
-                        let make = || {
-                            index.answer(&query, |number, _| {
-                                bits.as_ref().is_none_or(|bits| has_bit(bits, number))
+                        let make = |asked: &Question| {
+                            let bits = asked.may_list.as_ref();
+                            index.answer(&asked.query, |number, _| {
+                                bits.is_none_or(|bits| has_bit(bits, number))
                             })
                         };
-                        state.answers.get(question, make).ok_or(Refusal::Unreadable)?
+                        state.answers.get(question, make).ok_or(Refusal::Crowded)?
                     }
                 };
                 Ok(reply.encoded(request.headers.takes_gzip).answer(request))

@@ -35,7 +35,7 @@ pub enum Access {
         /// Its password.
         password: Secret,
         /// The token servers that may have it, as `host` or `host:port`; `None` is the one that the registry names first. The
-        /// registry itself may have it.
+        /// registry itself may have it as long as it never named one.
         realms: Option<Vec<String>>,
     },
     /// With tokens that are made here, because the registry trusts whoever runs this program.
@@ -133,6 +133,10 @@ impl Passes {
 
     fn basic(&self, registry: &RegistryAddress) -> Result<Pass, RegistryError> {
         match &self.access {
+            // The same registry, taken over, would ask for the password itself.
+            Access::Login { realms, .. } if realms.is_some() || self.state().first_realm.is_some() => {
+                Err(RegistryError::NoTokenServerAnyMore { host: registry.host() })
+            }
             Access::Login { user, password, .. } if registry.is_secret() => {
                 Ok(Pass::Basic(user.clone(), password.clone()))
             }

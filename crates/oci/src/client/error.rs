@@ -130,6 +130,15 @@ pub enum RegistryError {
         /// Its host.
         realm: String,
     },
+    /// It asks for the password itself, and named a token server before.
+    #[error(
+        "{host} wants the password itself, where it named a token server before, so it does not get it. If the registry changed, set its \
+         account anew with flatpass repo set"
+    )]
+    NoTokenServerAnyMore {
+        /// The registry.
+        host: String,
+    },
     /// The token server's answer has no token.
     #[error("the token server {host} sends no token")]
     NoToken {

@@ -8,7 +8,7 @@ const MAX_PARAMETERS: usize = 32;
 /// Which images are asked for. Without conditions it is all of them.
 ///
 /// Of values for one of the first four an image must have one; of the conditions on labels and annotations it must meet all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct IndexQuery {
     /// `repository=`
     pub(super) repositories: Vec<String>,
@@ -25,7 +25,7 @@ pub struct IndexQuery {
 }
 
 /// What a label or annotation must be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Condition {
     pub(super) name: String,
     /// `None`: whatever it is.
@@ -82,7 +82,30 @@ impl IndexQuery {
                 }
             }
         }
-        Ok(query)
+        Ok(query.in_order())
+    }
+
+    /// Queries that ask for the same are equal.
+    fn in_order(mut self) -> Self {
+        for values in [&mut self.repositories, &mut self.tags, &mut self.systems, &mut self.architectures] {
+            values.sort_unstable();
+            values.dedup();
+        }
+        for conditions in [&mut self.labels, &mut self.annotations] {
+            conditions.sort_unstable();
+            conditions.dedup();
+        }
+        self
+    }
+
+    /// Bytes of memory that its words take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let values =
+            [&self.repositories, &self.tags, &self.systems, &self.architectures].into_iter().flatten();
+        let conditions = self.labels.iter().chain(&self.annotations);
+        let conditions = conditions.map(|one| one.name.len() + one.value.as_ref().map_or(0, String::len));
+        values.map(String::len).chain(conditions).sum()
     }
 }
 
