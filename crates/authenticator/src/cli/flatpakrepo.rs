@@ -116,6 +116,15 @@ impl FlatpakRepo {
         self.values.get("GPGKey").is_some_and(|key| !key.is_empty())
     }
 
+    /// The same with the key of another file, if that has one.
+    #[must_use]
+    pub fn with_key_of(mut self, other: &Self) -> Self {
+        if let Some(key) = other.values.get("GPGKey").filter(|key| !key.is_empty()) {
+            self.values.insert("GPGKey".to_owned(), key.clone());
+        }
+        self
+    }
+
     /// The text of a file with the same content.
     #[must_use]
     pub fn to_text(&self) -> String {

@@ -33,6 +33,10 @@ pub struct Found {
     pub plain: RepoUrl,
     /// Whether it is an OSTree repository or a registry's index, once that is known.
     pub kind: Option<RemoteKind>,
+    /// Whether somebody who says where the repository is says with it, by a key, that it is signed: it is no registry's index then.
+    pub is_signed: bool,
+    /// What the person gave, for its key: no other takes its place.
+    given: FlatpakRepo,
     /// The store.
     pub store: AuthorityUrl,
     /// A name for the remote.
@@ -49,7 +53,9 @@ impl Found {
         let location = with_scheme(location);
         let mut repo = read_location(&location, sessions).await?;
         let unusable = |error| anyhow!("This remote cannot be used: {error}.");
+        let given = repo.clone();
         let (kind, mut plain) = RepoUrl::of_remote(&repo.url).map_err(unusable)?;
+        let is_signed = repo.has_key() && kind != RemoteKind::Oci;
         let store = match store {
             Some(url) => AuthorityUrl::parse(url)?,
             None => find_store(&plain, sessions).await?,
@@ -68,7 +74,7 @@ impl Found {
         }
         // A plain address may be either's.
         let kind = (kind == RemoteKind::Oci).then_some(kind);
-        Ok(Self { repo, plain, kind, store, name })
+        Ok(Self { repo, plain, kind, is_signed, given, store, name })
     }
 
     /// The kind as far as it is known: who says nothing else has an OSTree repository.
@@ -87,8 +93,8 @@ impl Found {
         }
     }
 
-    /// Takes up what the store's own `.flatpakrepo` for this repository says, if it has one: the key above all. For a
-    /// private repository the store gives it to who has a secret.
+    /// Takes up what the store's own `.flatpakrepo` for this repository says, if it has one: the key above all, unless the person gave
+    /// one. For a private repository the store gives it to who has a secret.
     ///
     /// # Errors
     /// All transport errors. That there is no such file, or one for another address, is none.
@@ -104,8 +110,9 @@ impl Found {
         let is_this =
             |file: &FlatpakRepo| RepoUrl::of_remote(&file.url).is_ok_and(|(_, plain)| plain == self.plain);
         if let Some(file) = file.filter(is_this) {
+            self.is_signed |= file.has_key() && RemoteKind::of(&file.url).0 != RemoteKind::Oci;
             let url = std::mem::take(&mut self.repo.url);
-            self.repo = file.at(url);
+            self.repo = file.at(url).with_key_of(&self.given);
         }
         Ok(())
     }

@@ -183,6 +183,21 @@ impl RemoteAdd {
                     found.plain
                 ));
             }
+            if self.no_gpg_verify {
+                return Ok(());
+            }
+            if found.is_signed {
+                return Err(anyhow!(
+                    "{} is to be a signed repository: a key came with its address. What is there now is the list of a container \
+                     registry, which nobody signs. Ask the store. If it has moved to a registry, use its new address, which begins \
+                     with oci+; or, if you accept apps that nobody signed, add --no-gpg-verify.",
+                    found.plain
+                ));
+            }
+            eprintln!(
+                "The apps of {} are in a container registry: nobody signs them, and the store's list says what you get.",
+                found.plain
+            );
             return Ok(());
         }
         if found.repo.has_key() || self.gpg_import.is_some() || self.no_gpg_verify {

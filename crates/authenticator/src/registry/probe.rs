@@ -103,8 +103,10 @@ impl Probe {
     ) -> Result<Door, RegistryRefusal> {
         let host = registry.host();
         let mut url = registry.join(below);
+        // Who was sent away and back comes as a stranger: whoever it was sent to chose where it comes.
+        let mut at_home = true;
         for _ in 0..=MAX_REDIRECTS {
-            let at_home = registry.is_origin_of(&url);
+            at_home &= registry.is_origin_of(&url);
             let client = if is_loopback(&url) { &self.loopback } else { &self.network };
             let method = if below == BASE { Method::GET } else { Method::HEAD };
             let mut request = client.request(method, url.clone()).header(ACCEPT, MANIFESTS);

@@ -211,11 +211,16 @@ async fn remote_add_sets_up_flatpak_with_the_key_and_without_secrets_in_its_argu
     let file = home.path("apps.flatpakrepo");
     let text = format!("[Flatpak Repo]\nTitle=A shop\nUrl={}repo/apps\nGPGKey={key}\n", authority.url);
     std::fs::write(&file, text).expect("written");
+    // Another key that the store names now takes no place of the one that the person has.
+    let other = format!("[Flatpak Repo]\nTitle=A shop\nUrl={}repo/apps\nGPGKey=AAAA\n", authority.url);
+    authority.world().machines.flatpakrepo = Some(other);
     let output = piped(add(&[file.to_str().expect("text")]), "").await;
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let config = std::fs::read_to_string(home.path("flatpak/repo/config")).expect("configured");
     let remote = config.split("[remote \"apps\"]").nth(1).expect("the remote");
     assert!(remote.contains("gpg-verify=true") && remote.contains("xa.title=A shop"), "{remote}");
+
+    authority.world().machines.flatpakrepo = None;
 
     // With the key in a file of its own: signatures are checked then, too.
     let file = home.path("key.gpg");

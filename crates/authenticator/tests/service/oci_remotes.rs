@@ -144,6 +144,40 @@ async fn a_public_oci_repo_is_added_by_the_same_words_as_any_other() {
 }
 
 #[tokio::test]
+async fn who_was_given_a_key_gets_no_list_that_nobody_signs_unless_they_say_so() {
+    let private = private_oci().await;
+    let url = format!("{}repo/apps", private.authority.url);
+    let file = private.home.path("shop.flatpakrepo");
+    let write = |url: &str| {
+        let text = format!("[Flatpak Repo]\nUrl={url}\nGPGKey=mQENBFUUCGcBCAC\n");
+        std::fs::write(&file, text).expect("written");
+    };
+    let add = async |options: &[&str]| {
+        let path = file.display().to_string();
+        let output = private.run(&[&["remote-add", "--user"], options, &[&path, "shop"]].concat()).await;
+        (output.status.code(), said(&output))
+    };
+    write(&url);
+    for (is_private, options) in [(false, &[][..]), (true, &[]), (true, &["--bridge"])] {
+        private.authority.world().is_private = is_private;
+        let (code, text) = add(options).await;
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("--no-gpg-verify") && text.contains("container registry"), "{text}");
+        assert!(!private.config("flatpak").contains("shop"), "nothing was added");
+    }
+    assert!(private.authority.world().machines.secrets.is_empty(), "no secret is left");
+    private.authority.world().is_private = false;
+    let remove = async || private.run(&["remote-remove", "--user", "shop"]).await.status.code();
+    let (code, text) = add(&["--no-gpg-verify"]).await;
+    assert_eq!((code, remove().await), (Some(0), Some(0)), "{text}");
+    // A file that says itself that it is a registry's means no signatures.
+    write(&format!("oci+{url}"));
+    let (code, text) = add(&[]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("nobody signs them"), "{text}");
+}
+
+#[tokio::test]
 async fn a_private_oci_repo_gets_a_secret_in_its_path_that_no_argument_shows_and_that_rotates_and_ends() {
     let private = private_oci().await;
     let (code, text) = private.add(&["--user"]).await;

@@ -350,6 +350,15 @@ async fn a_registry_that_sends_manifests_on_keeps_the_token_and_names_no_realm_f
     let fresh = OciAsk { fresh: true, ..ask(&registry) };
     assert!(client.ask_oci(&fresh).await.token(APP).is_some_and(|token| !token.is_empty()));
     assert!(elsewhere.books().log.iter().all(|(_, _, sent)| sent.is_none()));
+    // Who is sent back from there comes as a stranger: it is not the registry that says where to.
+    elsewhere.books().moved = Some(format!("http://{}", registry.host));
+    registry.books().log.clear();
+    assert_eq!(client.ask_oci(&fresh).await.code, 2);
+    let log = registry.books().log.clone();
+    let with_token =
+        log.iter().filter(|(_, _, sent)| sent.as_deref().is_some_and(|sent| sent.starts_with("Bearer ")));
+    assert_eq!(with_token.count(), registry.calls("/token"), "each token was shown once: {log:?}");
+    assert!(elsewhere.books().log.iter().all(|(_, _, sent)| sent.is_none()));
 }
 
 #[tokio::test]
