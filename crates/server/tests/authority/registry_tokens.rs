@@ -133,6 +133,37 @@ async fn no_secret_of_a_remotes_address_uses_a_role_and_one_made_to_push_does_th
 }
 
 #[tokio::test]
+async fn a_service_that_is_not_there_is_answered_as_that_of_a_registry_one_may_not_know_of() {
+    let shop = Shop::open().await;
+    add(&shop, "hidden", RepoPolicy::Private, RegistryAccess::Realm).await;
+    let (ada, eve) = (shop.account("ada@example.org").await.id, shop.account("eve@example.org").await.id);
+    let holder = Holder::Account(ada.clone());
+    let now = shop.now();
+    shop.store.set_repo_role("hidden", &holder, Some(RepoRole::Publisher), now).await.unwrap();
+    let (push, _) = shop.store.create_push_token(&ada, "hidden", "", None, now, &mut rng()).await.unwrap();
+    let (eves, _) = shop.store.create_access_token(&eve, "apps", "", None, now, &mut rng()).await.unwrap();
+    let app = "scope=repository:hidden/app:pull";
+    soon("it is there", async || ask(&shop, &app[6..], Some(push.expose())).await.status == 200).await;
+    let of = async |service: &str, rest: &str, secret: Option<&str>| {
+        let browser = shop.browser();
+        let path = format!("/oauth/registry-token?service={service}&{rest}");
+        let mut request = browser.request(Method::GET, &path);
+        if let Some(secret) = secret {
+            request = request.basic_auth("whoever", Some(secret));
+        }
+        let page = browser.send(request).await;
+        let told = if page.status == 200 { access(&page).to_string() } else { page.body };
+        (page.status, told)
+    };
+    for secret in [None, Some(eves.expose()), Some("fpt_wrong")] {
+        for rest in ["", app, &format!("{app}&{app}"), "scope=registry:catalog:*", "offline_token=true"] {
+            let known = of(SERVICE, rest, secret).await;
+            assert_eq!(known, of("127.0.0.1:10", rest, secret).await, "{rest} {secret:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_member_makes_a_password_for_container_tools_on_the_account_page() {
     let shop = Shop::open().await;
     add(&shop, "images", RepoPolicy::Refs, RegistryAccess::Realm).await;

@@ -25,11 +25,12 @@ pub(super) struct Callers<'a> {
     app: &'a App,
     login: Option<&'a RegistryLogin>,
     read: BTreeMap<String, Caller>,
+    was_nowhere: bool,
 }
 
 impl<'a> Callers<'a> {
     pub(super) fn new(app: &'a App, login: Option<&'a RegistryLogin>) -> Self {
-        Self { app, login, read: BTreeMap::new() }
+        Self { app, login, read: BTreeMap::new(), was_nowhere: false }
     }
 
     /// The account, in that repo. An access token is for one repo: in another one its account is nobody.
@@ -57,9 +58,10 @@ impl<'a> Callers<'a> {
         }
     }
 
-    /// As much work as for a repo that is there, so that the time does not say whether one is.
-    pub(super) async fn nowhere(&self) -> Result<(), StoreError> {
-        if let Some(login) = self.login {
+    /// As much work as for a repo that is there, so that the time does not say whether one is. Like that, once in a request.
+    pub(super) async fn nowhere(&mut self) -> Result<(), StoreError> {
+        let was_nowhere = std::mem::replace(&mut self.was_nowhere, true);
+        if let Some(login) = self.login.filter(|_| !was_nowhere) {
             let (store, account, now) = (&self.app.store, &login.account_id, self.app.now());
             let nowhere = login.repo.as_deref().unwrap_or_default();
             store.entitlements(account, Some(nowhere), now).await?;

@@ -17,8 +17,6 @@ pub(crate) enum Refusal {
     Request(String),
     #[error("The scope cannot be read: {0}.")]
     Scope(#[from] ScopeError),
-    #[error("This store gives no tokens for that service. Look at the service in the registry's settings.")]
-    Service,
     /// What is told instead is a [`Refusal::LogIn`] with the address of the account page.
     #[error("These credentials are not good here.")]
     Credentials,
@@ -43,7 +41,7 @@ impl Refusal {
         match self {
             Self::Form(error) => (error.status(), ErrorCode::Unsupported),
             Self::Scope(ScopeError::Name(_)) => (StatusCode::BAD_REQUEST, ErrorCode::NameInvalid),
-            Self::Request(_) | Self::Scope(_) | Self::Service | Self::TooMuch => {
+            Self::Request(_) | Self::Scope(_) | Self::TooMuch => {
                 (StatusCode::BAD_REQUEST, ErrorCode::Unsupported)
             }
             Self::Credentials | Self::LogIn(_) => (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized),

@@ -13,11 +13,7 @@ use crate::pulls::{Pull, pull};
 use crate::registry_token::RegistryTokenFor;
 use crate::snapshot::{RepoView, Snapshot};
 
-/// Whether some registry of that service takes this store's tokens.
-pub(super) fn is_known(snapshot: &Snapshot, service: &str) -> bool {
-    trusting(snapshot, service).next().is_some()
-}
-
+/// The repos whose registry has that service and takes this store's tokens.
 fn trusting<'a>(snapshot: &'a Snapshot, service: &'a str) -> impl Iterator<Item = &'a RepoView> {
     snapshot.repos.values().map(AsRef::as_ref).filter(move |view| {
         let registry = view.repo.source.registry();
@@ -141,5 +137,6 @@ async fn may_list_all(
             return Ok(callers.in_repo(view).await?.role == Some(RepoRole::Operator));
         }
     }
+    callers.nowhere().await?;
     Ok(false)
 }
