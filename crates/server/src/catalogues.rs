@@ -6,28 +6,39 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use flatpass_oci::Catalogue;
+use flatpass_store::RepoSource;
 
 /// By the repo's name.
 #[derive(Debug, Default)]
 pub(crate) struct Catalogues {
-    table: ArcSwap<BTreeMap<String, Arc<Catalogue>>>,
+    table: ArcSwap<BTreeMap<String, Seen>>,
+}
+
+/// Images, and where they were seen. A repo that has become another one, or a smaller part of its registry, has none of them.
+#[derive(Clone, Debug)]
+struct Seen {
+    source: RepoSource,
+    images: Arc<Catalogue>,
 }
 
 impl Catalogues {
-    /// What was last seen of the repo's images; `None` before it was seen for the first time.
-    pub(crate) fn get(&self, repo: &str) -> Option<Arc<Catalogue>> {
-        self.table.load().get(repo).cloned()
+    /// What was last seen of the images of the repo with that source; `None` before it was seen for the first time.
+    pub(crate) fn get(&self, repo: &str, source: &RepoSource) -> Option<Arc<Catalogue>> {
+        let table = self.table.load();
+        let seen = table.get(repo).filter(|seen| are_alike(&seen.source, source))?;
+        Some(Arc::clone(&seen.images))
     }
 
-    /// From now on the repo has these images. Gives whether that is news.
-    pub(crate) fn put(&self, repo: &str, seen: impl Into<Arc<Catalogue>>) -> bool {
-        let seen = seen.into();
-        if self.get(repo).is_some_and(|known| known == seen) {
+    /// From now on the repo has these images, as long as this is its source. Gives whether that is news.
+    pub(crate) fn put(&self, repo: &str, source: &RepoSource, images: impl Into<Arc<Catalogue>>) -> bool {
+        let images = images.into();
+        if self.get(repo, source).is_some_and(|known| known == images) {
             return false;
         }
+        let seen = Seen { source: source.clone(), images };
         self.table.rcu(|table| {
             let mut table = BTreeMap::clone(table);
-            table.insert(repo.to_owned(), Arc::clone(&seen));
+            table.insert(repo.to_owned(), seen.clone());
             table
         });
         true
@@ -40,5 +51,13 @@ impl Catalogues {
             table.retain(|repo, _| is_there(repo));
             table
         });
+    }
+}
+
+/// Whether both have the same images: in a registry the same repositories, by whatever right they are read.
+fn are_alike(one: &RepoSource, other: &RepoSource) -> bool {
+    match (one.registry(), other.registry()) {
+        (Some(one), Some(other)) => one.is_same_part(other),
+        _ => one == other,
     }
 }

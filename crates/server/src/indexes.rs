@@ -59,7 +59,10 @@ impl Indexes {
 fn make(config: &Config, view: &RepoView, uses: &Arc<Uses>, before: Option<Made>) -> Made {
     let offered: BTreeSet<String> = view.offers.keys().cloned().collect();
     let same_gate = |before: &Made| {
-        Arc::ptr_eq(before.gate.verifier(), &view.verifier) && before.repo.policy == view.repo.policy
+        Arc::ptr_eq(before.gate.verifier(), &view.verifier)
+            && before.repo.policy == view.repo.policy
+            // What another registry had, or a larger part of it, is not served on.
+            && (view.images.is_some() || before.images.is_none())
     };
     let same_index = |before: &Made| {
         before.images.as_ref().map(Arc::as_ptr) == view.images.as_ref().map(Arc::as_ptr)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flatpass_gate::{FileCache, Layout, LayoutGate, LayoutGateConfig, Mount, Registry, RegistryConfig, Uses};
-use flatpass_store::{Repo, is_repo_name};
+use flatpass_store::{Repo, RepoSource, is_repo_name};
 use flatpass_token::{KeySet, UnixTime, Verifier, VerifierConfig};
 
 use crate::catalogues::Catalogues;
@@ -77,7 +77,8 @@ impl Layouts {
             match read {
                 Ok(layout) => {
                     tell(&name, &layout, followed.layout.as_deref());
-                    catalogues.put(&name, Arc::clone(layout.catalogue()));
+                    let source = RepoSource::OciLayout(followed.path.clone());
+                    catalogues.put(&name, &source, Arc::clone(layout.catalogue()));
                     (followed.layout, followed.trouble) = (Some(Arc::new(layout)), None);
                 }
                 Err(error) => {

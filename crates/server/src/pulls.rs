@@ -1,6 +1,8 @@
 //! Whether somebody may pull a repository of a registry. A registry's token opens all of a repository, so it takes the right to each
 //! image that is in it, of each version.
 
+use std::time::Duration;
+
 use flatpass_oci::{Image, RepositoryName};
 use flatpass_store::RepoPolicy;
 use flatpass_token::UnixTime;
@@ -16,6 +18,8 @@ pub(crate) enum Pull<'a> {
     May(Option<UnixTime>),
     /// They may not have this image.
     MayNot(&'a Image),
+    /// Not all of the repository was seen lately, and they have no right of their own to what was. It has this image.
+    NotSeen(&'a Image),
     /// There is no such repository, as far as anybody knows here.
     Unknown,
 }
@@ -28,10 +32,12 @@ pub(crate) fn pull<'a>(
     repository: &RepositoryName,
 ) -> Pull<'a> {
     let images = view.images.as_ref().map(|images| images.of_repository(repository)).unwrap_or_default();
-    if images.is_empty() {
+    let registry = view.repo.source.registry();
+    let Some(first) = images.first().filter(|_| registry.is_none_or(|one| one.covers(repository.as_str())))
+    else {
         return Pull::Unknown;
-    }
-    let mut ends = None;
+    };
+    let (mut ends, mut is_theirs) = (None, false);
     for image in images {
         let until = match opened(app, view, visitor, image) {
             Some(Opened::ByAll) => None,
@@ -40,9 +46,15 @@ pub(crate) fn pull<'a>(
             }
             _ => return Pull::MayNot(image),
         };
+        let right = visitor.right(view.owner(image.name()), image.name().branch());
+        is_theirs |= matches!(right, Right::Has(_));
         ends = [ends, until].into_iter().flatten().min();
     }
-    Pull::May(ends)
+    // What could not be seen may have a price. It is for nobody to whom the rest is only free.
+    let usual = Duration::from_secs(app.config.registries.look_seconds);
+    let is_seen =
+        || registry.is_none_or(|one| app.registries.is_wholly_seen(&view.repo.name, one, repository, usual));
+    if is_theirs || is_seen() { Pull::May(ends) } else { Pull::NotSeen(first) }
 }
 
 /// By what an image is open to somebody.

@@ -284,7 +284,10 @@ impl Snapshot {
     pub(crate) fn is_stale(&self, catalogues: &Catalogues) -> bool {
         self.repos.values().any(|view| {
             Refs::stamp_of(&view.repo) != view.refs.stamp
-                || !same_images(catalogues.get(&view.repo.name).as_ref(), view.images.as_ref())
+                || !same_images(
+                    catalogues.get(&view.repo.name, &view.repo.source).as_ref(),
+                    view.images.as_ref(),
+                )
         })
     }
 
@@ -361,7 +364,7 @@ impl Snapshot {
             verifier.set_keys(keys()?);
             verifier.set_access_tokens(access);
             verifier.set_revocations(refused.in_repo(store, &repo.name, now).await?);
-            let images = catalogues.get(&repo.name);
+            let images = catalogues.get(&repo.name, &repo.source);
             let refs = match (old, &images) {
                 (Some(old), Some(_)) if same_images(old.images.as_ref(), images.as_ref()) => {
                     Arc::clone(&old.refs)

@@ -97,6 +97,11 @@ impl Registry {
             && self.repositories.as_ref().is_none_or(|names| names.iter().any(|name| name == repository))
     }
 
+    /// Whether both are the same repositories of the same registry, by whatever right they are read.
+    pub fn is_same_part(&self, other: &Self) -> bool {
+        self.url == other.url && self.namespace == other.namespace && self.repositories == other.repositories
+    }
+
     /// Whether some repository could be a part of both.
     fn overlaps(&self, other: &Self) -> bool {
         if self.url != other.url {

@@ -85,8 +85,8 @@ impl RegistryClient {
         let scope = Scope { target: Target::Catalog, actions: Actions::default() };
         let first = self.address.catalog(PAGE);
         let read = |page: Page| page.repositories.unwrap_or_default();
-        let names = self.pages(first, &scope, "repositories", MAX_REPOSITORIES, read).await?;
-        Ok(names.iter().filter_map(|name| RepositoryName::parse(name).ok()).collect())
+        let name = |text: &str| RepositoryName::parse(text).ok();
+        self.pages(first, &scope, "repositories", MAX_REPOSITORIES, read, name).await
     }
 
     /// The tags of a repository. Texts that are none are left out.
@@ -101,8 +101,8 @@ impl RegistryClient {
         }
         let first = self.address.tags(repository, PAGE);
         let read = |page: Page| page.tags.unwrap_or_default();
-        let tags = self.pages(first, &Scope::pull(repository.clone()), "tags", MAX_TAGS, read).await?;
-        Ok(tags.iter().filter_map(|tag| Tag::parse(tag).ok()).collect())
+        let tag = |text: &str| Tag::parse(text).ok();
+        self.pages(first, &Scope::pull(repository.clone()), "tags", MAX_TAGS, read, tag).await
     }
 
     /// The digest of what a tag leads to now, without reading it if the registry says the digest.
@@ -179,17 +179,19 @@ impl RegistryClient {
         Ok(bytes)
     }
 
-    async fn pages<P: for<'de> Deserialize<'de>>(
+    /// Of each page only the entries are kept, and of what is no entry only that it was there.
+    async fn pages<P: for<'de> Deserialize<'de>, E>(
         &self,
         first: Url,
         scope: &Scope,
         what: &'static str,
         limit: usize,
         read: impl Fn(P) -> Vec<String>,
-    ) -> Result<Vec<String>, RegistryError> {
+        entry: impl Fn(&str) -> Option<E>,
+    ) -> Result<Vec<E>, RegistryError> {
         let host = self.address.host();
         let too_many = || RegistryError::TooMany { host: host.clone(), what, limit };
-        let mut entries = Vec::new();
+        let (mut entries, mut listed) = (Vec::new(), 0_usize);
         let mut seen = HashSet::new();
         let mut next = Some(first);
         while let Some(url) = next {
@@ -204,10 +206,12 @@ impl RegistryClient {
                 host: host.clone(),
                 why: shown(&error.to_string()),
             })?;
-            entries.extend(read(page));
-            if entries.len() > limit {
+            let page = read(page);
+            listed += page.len();
+            if listed > limit {
                 return Err(too_many());
             }
+            entries.extend(page.iter().filter_map(|text| entry(text)));
         }
         Ok(entries)
     }

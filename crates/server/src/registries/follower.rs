@@ -1,28 +1,35 @@
 //! Follows one registry: looks at all of it now and then, and at a part of it when it tells of a change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use flatpass_oci::client::{RegistryClient, RegistryError};
 use flatpass_oci::{Catalogue, RepositoryName};
-use flatpass_store::Registry;
+use flatpass_store::{Registry, RepoSource};
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::access::{self, OpenError, Opened};
-use super::look::look;
+use super::look::{Looked, look};
 use super::memory;
 use super::patience::Patience;
-use super::seen::Seen;
+use super::seen::{Seen, SeenRepository};
+use super::whole::Whole;
 use crate::app::App;
 
 /// Repositories that are looked at at the same time.
 const AT_ONCE: usize = 4;
 /// More names than this are not kept until the next look: then it is at all of them.
 const MOST_WANTED: usize = 1000;
+/// When so many repositories give no answer and none does, the others are not asked.
+const ALL_UNANSWERED: usize = 4;
+/// Nor when so many in a row give none, though others did.
+const MOST_UNANSWERED: usize = 64;
+/// The most bytes that are kept of a registry.
+const MOST_BYTES: usize = 512 * 1024 * 1024;
 
 /// After so long a repository that a registry told of is looked at once more. docker-registry tells of a manifest before the tag leads to it.
 const ONCE_MORE: Duration = Duration::from_secs(1);
@@ -38,7 +45,7 @@ impl Wanted {
     /// Something changed there.
     pub(super) fn add(&self, names: impl IntoIterator<Item = RepositoryName>) {
         let mut wanted = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        wanted.extend(names.into_iter().take(MOST_WANTED));
+        add_some(&mut wanted, names);
         let any = !wanted.is_empty();
         drop(wanted);
         if any {
@@ -46,9 +53,21 @@ impl Wanted {
         }
     }
 
-    fn take(&self) -> BTreeSet<RepositoryName> {
+    /// Waits for the next change that is told of, and until that moment at least.
+    pub(super) async fn wake_after(&self, moment: Instant) {
+        tokio::time::sleep_until(moment).await;
+        self.wake.notified().await;
+    }
+
+    pub(super) fn take(&self) -> BTreeSet<RepositoryName> {
         std::mem::take(&mut *self.names.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Adds names until there are so many that all of the registry is looked at.
+fn add_some(wanted: &mut BTreeSet<RepositoryName>, names: impl IntoIterator<Item = RepositoryName>) {
+    let left = MOST_WANTED.saturating_sub(wanted.len());
+    wanted.extend(names.into_iter().take(left));
 }
 
 /// One registry and the repo it is.
@@ -57,6 +76,7 @@ pub(super) struct Follower {
     pub(super) repo: String,
     pub(super) registry: Registry,
     pub(super) wanted: Arc<Wanted>,
+    pub(super) whole: Arc<Whole>,
     pub(super) file: PathBuf,
 }
 
@@ -84,17 +104,20 @@ impl LookError {
 
 impl Follower {
     /// Goes on until the server ends or the repo is another one.
-    pub(super) async fn run(self, mut seen: Seen, usual: Duration) {
+    pub(super) async fn run(self, seen: Option<Seen>, usual: Duration) {
+        let mut seen = self.begin(seen).await;
         let mut patience = Patience::new(usual);
         let mut opened: Option<Opened> = None;
         let mut told_of_part = false;
         let mut next = Instant::now();
         let mut once_more = BTreeSet::new();
         let mut once_more_at = next;
+        let mut heed_from = next;
+        let mut looked_at_all = false;
         loop {
             let everything = tokio::select! {
                 () = tokio::time::sleep_until(next) => true,
-                () = self.wanted.wake.notified() => false,
+                () = self.wanted.wake_after(heed_from) => false,
                 () = tokio::time::sleep_until(once_more_at), if !once_more.is_empty() => false,
             };
             let Some(app) = self.app.upgrade() else { return };
@@ -107,12 +130,15 @@ impl Follower {
             if once_more.is_empty() {
                 once_more_at = Instant::now() + ONCE_MORE;
             }
-            once_more.extend(told);
+            add_some(&mut once_more, told);
             let mut changed = false;
+            let began = Instant::now();
+            let everything = everything || wanted.len() >= MOST_WANTED;
             let looked = match access::open(&app, &self.repo, &self.registry, opened.take()).await {
                 Ok(mut ready) => {
-                    let what = if everything || wanted.len() >= MOST_WANTED { None } else { Some(wanted) };
-                    let looked = look_at(&ready.client, &self.registry, &mut seen, what, &mut changed).await;
+                    let what = (!everything).then_some(wanted);
+                    let look = Look { client: &ready.client, registry: &self.registry, whole: &self.whole };
+                    let looked = look.at(&mut seen, what, &mut changed).await;
                     if let Err(error) = ready.bind(&app, &self.repo).await {
                         tracing::warn!(repo = self.repo, %error, "to which token server the account belongs cannot be written down");
                     }
@@ -121,7 +147,13 @@ impl Follower {
                 }
                 Err(error) => Err(error.into()),
             };
-            if changed || (looked.is_ok() && app.catalogues.get(&self.repo).is_none()) {
+            // Who has its secret makes it tell of changes all the time.
+            heed_from = Instant::now() + ONCE_MORE.max(began.elapsed());
+            let is_first = everything && looked.is_ok() && !std::mem::replace(&mut looked_at_all, true);
+            if changed
+                || is_first
+                || (looked.is_ok() && app.catalogues.get(&self.repo, &self.source()).is_none())
+            {
                 self.publish(&app, seen.catalogue());
                 seen = self.keep(seen).await;
             }
@@ -152,9 +184,28 @@ impl Follower {
         }
     }
 
+    /// What is known at the beginning: what an earlier follower wrote down, as far as it is still a part of the repo.
+    async fn begin(&self, seen: Option<Seen>) -> Seen {
+        if let Some(seen) = seen {
+            return seen;
+        }
+        let (file, registry) = (self.file.clone(), self.registry.clone());
+        let read = tokio::task::spawn_blocking(move || memory::read(&file, &registry)).await;
+        // A file that is damaged was told of at the start.
+        let Some(seen) = read.ok().and_then(Result::ok).flatten() else { return Seen::default() };
+        if let Some(app) = self.app.upgrade() {
+            self.publish(&app, seen.catalogue());
+        }
+        seen
+    }
+
+    fn source(&self) -> RepoSource {
+        RepoSource::Registry(self.registry.clone())
+    }
+
     fn publish(&self, app: &App, catalogue: Catalogue) {
         let images = catalogue.images().len();
-        if app.catalogues.put(&self.repo, catalogue) {
+        if app.catalogues.put(&self.repo, &self.source(), catalogue) {
             tracing::info!(repo = self.repo, images, "the registry's images are taken up");
             app.wake.notify_one();
         }
@@ -175,69 +226,125 @@ impl Follower {
     }
 }
 
-/// Looks at these repositories of the registry, or at all of them, and puts into `seen` what could be seen.
-///
-/// # Errors
-/// [`LookError`]. Where it ends early, because the registry is down or wants fewer requests, what came before stays seen.
-pub(super) async fn look_at(
-    client: &RegistryClient,
-    registry: &Registry,
-    seen: &mut Seen,
-    what: Option<BTreeSet<RepositoryName>>,
-    changed: &mut bool,
-) -> Result<(), LookError> {
-    let covered = |name: &RepositoryName| registry.covers(name.as_str());
-    let everything = what.is_none();
-    let names: BTreeSet<RepositoryName> = match (what, &registry.repositories) {
-        (Some(names), _) => names.into_iter().filter(covered).collect(),
-        (None, Some(names)) => {
-            names.iter().filter_map(|name| RepositoryName::parse(name).ok()).filter(covered).collect()
+/// A look at a registry.
+pub(super) struct Look<'a> {
+    pub(super) client: &'a RegistryClient,
+    pub(super) registry: &'a Registry,
+    pub(super) whole: &'a Whole,
+}
+
+/// What came of it.
+#[derive(Default)]
+struct News {
+    found: Vec<(RepositoryName, Option<SeenRepository>)>,
+    failed: Vec<RegistryError>,
+    answered: bool,
+    /// The answers that did not come since the last one that did.
+    unanswered: usize,
+}
+
+impl Look<'_> {
+    /// Looks at these repositories of the registry, or at all of them, and puts into `seen` what could be seen.
+    ///
+    /// # Errors
+    /// [`LookError`]. Where it ends early, because the registry is down or wants fewer requests, what came before stays seen.
+    pub(super) async fn at(
+        &self,
+        seen: &mut Seen,
+        what: Option<BTreeSet<RepositoryName>>,
+        changed: &mut bool,
+    ) -> Result<(), LookError> {
+        let covered = |name: &RepositoryName| self.registry.covers(name.as_str());
+        let everything = what.is_none();
+        let names: BTreeSet<RepositoryName> = match (what, &self.registry.repositories) {
+            (Some(names), _) => names.into_iter().filter(covered).collect(),
+            (None, Some(names)) => {
+                names.iter().filter_map(|name| RepositoryName::parse(name).ok()).filter(covered).collect()
+            }
+            (None, None) => self.client.repositories().await?.into_iter().filter(covered).collect(),
+        };
+        if everything {
+            let before = seen.repositories.len();
+            seen.repositories.retain(|name, _| names.contains(name));
+            self.whole.keep(|name| names.contains(name));
+            *changed |= seen.repositories.len() != before;
         }
-        (None, None) => client.repositories().await?.into_iter().filter(covered).collect(),
-    };
-    if everything {
-        let before = seen.repositories.len();
-        seen.repositories.retain(|name, _| names.contains(name));
-        *changed |= seen.repositories.len() != before;
+        let (news, stopped) = self.at_each(names, &seen.repositories).await;
+        *changed |= !news.found.is_empty();
+        for (name, found) in news.found {
+            match found {
+                Some(found) => seen.repositories.insert(name, found),
+                None => seen.repositories.remove(&name),
+            };
+        }
+        let count = news.failed.len();
+        match (stopped, news.failed.into_iter().next()) {
+            (Some(error), _) => Err(error.into()),
+            (None, Some(first)) => Err(LookError::Part { count, first }),
+            (None, None) => Ok(()),
+        }
     }
-    let known = &seen.repositories;
-    let mut news = Vec::new();
-    let mut failed: Vec<RegistryError> = Vec::new();
-    let mut is_down = None;
-    {
+
+    /// Gives why it stopped, if it did, because nobody answers or fewer requests are wanted.
+    async fn at_each(
+        &self,
+        names: BTreeSet<RepositoryName>,
+        known: &BTreeMap<RepositoryName, SeenRepository>,
+    ) -> (News, Option<RegistryError>) {
+        // Those that gave trouble come last, so that they keep nobody from being seen.
+        let (last, first): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| self.whole.failed(name));
+        let began = Instant::now();
+        let mut news = News::default();
+        let mut bytes: usize = known.values().map(SeenRepository::bytes).sum();
         let look_at_one = |name: RepositoryName| async move {
-            let looked = look(client, &name, known.get(&name)).await;
+            let looked = look(self.client, &name, known.get(&name)).await;
             (name, looked)
         };
+        let names = first.into_iter().chain(last);
         let mut looks = std::pin::pin!(stream::iter(names).map(look_at_one).buffer_unordered(AT_ONCE));
         while let Some((name, looked)) = looks.next().await {
-            match looked {
-                Ok(found) if found.as_ref() == known.get(&name) => {}
-                Ok(found) => news.push((name, found)),
+            let Looked { found, trouble } = match looked {
+                Ok(looked) => looked,
                 Err(error) => {
-                    let goes_on = error.is_about_the_content()
-                        || matches!(error, RegistryError::Refused { .. } | RegistryError::TooMany { .. });
                     tracing::debug!(repository = %name, %error, "a repository cannot be seen");
-                    if !goes_on {
-                        is_down = Some(error);
+                    self.whole.put(&name, None);
+                    let is_answer = error.is_about_the_content()
+                        || matches!(error, RegistryError::Refused { .. } | RegistryError::TooMany { .. });
+                    news.unanswered = if is_answer { 0 } else { news.unanswered + 1 };
+                    news.answered |= is_answer;
+                    if matches!(error, RegistryError::Throttled { .. }) {
+                        return (news, Some(error));
+                    }
+                    news.failed.push(error);
+                    let most = if news.answered { MOST_UNANSWERED } else { ALL_UNANSWERED };
+                    if news.unanswered >= most {
                         break;
                     }
-                    failed.push(error);
+                    continue;
                 }
+            };
+            (news.answered, news.unanswered) = (true, 0);
+            news.failed.extend(trouble);
+            let before = known.get(&name);
+            if found.as_ref() != before {
+                let more = bytes + found.as_ref().map_or(0, SeenRepository::bytes);
+                let more = more.saturating_sub(before.map_or(0, SeenRepository::bytes));
+                if more > MOST_BYTES && more > bytes {
+                    self.whole.put(&name, None);
+                    let (host, what) = (self.registry.host().to_owned(), "bytes of labels and tags");
+                    news.failed.push(RegistryError::TooMany { host, what, limit: MOST_BYTES });
+                    continue;
+                }
+                bytes = more;
+            }
+            let is_whole = found.as_ref().is_none_or(SeenRepository::is_whole);
+            self.whole.put(&name, is_whole.then_some(began));
+            if found.as_ref() != before {
+                news.found.push((name, found));
             }
         }
-    }
-    *changed |= !news.is_empty();
-    for (name, found) in news {
-        match found {
-            Some(found) => seen.repositories.insert(name, found),
-            None => seen.repositories.remove(&name),
-        };
-    }
-    let count = failed.len();
-    match (is_down, failed.into_iter().next()) {
-        (None, None) => Ok(()),
-        (Some(error), _) => Err(error.into()),
-        (None, Some(first)) => Err(LookError::Part { count, first }),
+        // When nobody answered, the registry is down.
+        let stopped = if news.answered { None } else { news.failed.pop() };
+        (news, stopped)
     }
 }

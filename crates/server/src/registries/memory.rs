@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::seen::Seen;
 
 /// Another version of the format is not read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// A larger file is not ours.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
@@ -55,6 +55,9 @@ pub(super) fn write(file: &Path, registry: &Registry, seen: &Seen) -> io::Result
     let folder = file.parent().unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let bytes = serde_json::to_vec(&Kept { version: VERSION, url: registry.url.clone(), seen })?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) >= MAX_FILE_BYTES {
+        return Err(io::Error::other("it is too large"));
+    }
     let new = file.with_extension("registry.new");
     let _left_by_a_crash = fs::remove_file(&new);
     let mut written = File::options().write(true).create_new(true).mode(0o600).open(&new)?;

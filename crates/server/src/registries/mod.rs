@@ -13,6 +13,7 @@ mod patience;
 mod seen;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,9 +22,11 @@ use std::time::Duration;
 use flatpass_oci::RepositoryName;
 use flatpass_store::{Registry, Store, StoreError};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use self::follower::{Follower, Wanted};
 use self::seen::Seen;
+use self::whole::Whole;
 use crate::app::App;
 use crate::catalogues::Catalogues;
 use crate::config::Config;
@@ -40,6 +43,7 @@ pub(crate) struct Registries {
 struct Followed {
     registry: Registry,
     wanted: Arc<Wanted>,
+    whole: Arc<Whole>,
     task: AbortHandle,
 }
 
@@ -66,7 +70,7 @@ impl Registries {
             let read = tokio::task::spawn_blocking(move || memory::read(&file, &registry)).await;
             match read {
                 Ok(Ok(Some(seen))) => {
-                    catalogues.put(&repo.name, seen.catalogue());
+                    catalogues.put(&repo.name, &repo.source, seen.catalogue());
                     remembered.insert(repo.name, seen);
                 }
                 Ok(Ok(None)) => {}
@@ -95,19 +99,33 @@ impl Registries {
             if followed.contains_key(repo) {
                 continue;
             }
-            let seen = remembered.remove(repo).unwrap_or_default();
-            let wanted = Arc::new(Wanted::default());
+            let seen = remembered.remove(repo);
+            let (wanted, whole) = <(Arc<Wanted>, Arc<Whole>)>::default();
             let follower = Follower {
                 app: Arc::downgrade(app),
                 repo: repo.to_owned(),
                 registry: registry.clone(),
                 wanted: Arc::clone(&wanted),
+                whole: Arc::clone(&whole),
                 file: memory::file(&app.config.state, repo),
             };
             let usual = Duration::from_secs(app.config.registries.look_seconds);
             let task = tokio::spawn(Box::pin(follower.run(seen, usual))).abort_handle();
-            followed.insert(repo.to_owned(), Followed { registry: registry.clone(), wanted, task });
+            followed.insert(repo.to_owned(), Followed { registry: registry.clone(), wanted, whole, task });
         }
+    }
+
+    /// Whether all of that repository was seen lately, as far as its repo is still this part of the registry.
+    pub(crate) fn is_wholly_seen(
+        &self,
+        repo: &str,
+        registry: &Registry,
+        name: &RepositoryName,
+        usual: Duration,
+    ) -> bool {
+        let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = followed.get(repo).filter(|one| one.registry.is_same_part(registry));
+        one.is_some_and(|one| one.whole.is_fresh(name, usual, Instant::now()))
     }
 
     /// The registry of that repo says that something changed there.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -10,11 +11,14 @@ use axum::response::Response;
 use flatpass_oci::client::{Access, HttpLimits, RegistryAddress, RegistryClient};
 use flatpass_oci::{Digest, Image, MediaType, RepositoryName};
 use flatpass_store::{Registry, RegistryAccess};
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::follower::look_at;
+use super::follower::{Look, Wanted};
 use super::memory;
 use super::seen::Seen;
+use super::whole::Whole;
 
 /// A registry in memory.
 #[derive(Default)]
@@ -26,6 +30,8 @@ struct Held {
     /// By digest: what is sent in its place.
     lies: BTreeMap<Digest, Vec<u8>>,
     is_down: bool,
+    /// What begins so is answered with a fault.
+    broken: Option<String>,
     asked: Vec<String>,
 }
 
@@ -58,7 +64,7 @@ impl Held {
 
     fn answer(&mut self, method: &str, path: &str) -> (StatusCode, String, Vec<u8>, Option<Digest>) {
         let nothing = (StatusCode::NOT_FOUND, "application/json".to_owned(), Vec::new(), None);
-        if self.is_down {
+        if self.is_down || self.broken.as_ref().is_some_and(|broken| path.starts_with(broken)) {
             return (StatusCode::BAD_GATEWAY, "text/html".to_owned(), b"down".to_vec(), None);
         }
         self.asked.push(format!("{method} {path}"));
@@ -88,6 +94,7 @@ struct Stage {
     client: RegistryClient,
     registry: Registry,
     seen: Seen,
+    whole: Whole,
 }
 
 impl Stage {
@@ -108,7 +115,7 @@ impl Stage {
             robot: None,
             webhook: None,
         };
-        Self { held, client, registry, seen: Seen::default() }
+        Self { held, client, registry, seen: Seen::default(), whole: Whole::default() }
     }
 
     fn hold<T>(&self, change: impl FnOnce(&mut Held) -> T) -> T {
@@ -121,13 +128,20 @@ impl Stage {
             names.iter().map(|name| RepositoryName::parse(name).unwrap()).collect::<BTreeSet<_>>()
         });
         let mut changed = false;
-        let looked = look_at(&self.client, &self.registry, &mut self.seen, names, &mut changed).await;
+        let look = Look { client: &self.client, registry: &self.registry, whole: &self.whole };
+        let looked = look.at(&mut self.seen, names, &mut changed).await;
         looked.map(|()| changed).map_err(|error| error.to_string())
     }
 
     /// What was asked for since the last time.
     fn asked(&self) -> Vec<String> {
         self.hold(|held| std::mem::take(&mut held.asked))
+    }
+
+    /// Whether all of the repository was seen.
+    fn is_whole(&self, name: &str) -> bool {
+        let name = RepositoryName::parse(name).unwrap();
+        self.whole.is_fresh(&name, Duration::ZERO, Instant::now())
     }
 
     fn refs(&self) -> Vec<String> {
@@ -244,8 +258,10 @@ async fn lists_and_deltas_are_understood_and_what_is_no_flatpak_is_read_once() {
         let amd = held.image(&label("x86_64"), "amd64", &json!({}));
         let arm = held.image(&label("aarch64"), "arm64", &json!({}));
         let entry = |digest: &Digest| json!({"mediaType": MediaType::MANIFEST, "digest": digest, "size": 1});
-        let nested = json!({"mediaType": MediaType::INDEX, "digest": Digest::of(b"nested"), "size": 1});
-        let list = json!({"schemaVersion": 2, "manifests": [entry(&amd), entry(&arm), nested]});
+        let nested = json!({"schemaVersion": 2, "manifests": [entry(&arm)]});
+        let nested = held.put(MediaType::INDEX, &nested);
+        let nested = json!({"mediaType": MediaType::INDEX, "digest": nested, "size": 1});
+        let list = json!({"schemaVersion": 2, "manifests": [entry(&amd), nested]});
         let list = held.put(MediaType::INDEX, &list);
         held.tag("m", "latest", list);
         let target = json!({"io.github.containers.delta.target": amd});
@@ -332,4 +348,119 @@ async fn what_was_seen_survives_in_a_file_for_the_same_registry_only() {
     assert!(memory::read(&file, &part).unwrap().unwrap().catalogue().images().is_empty());
     std::fs::write(&file, "{").unwrap();
     assert!(memory::read(&file, &stage.registry).is_err());
+}
+
+/// A list of these manifests.
+fn list(held: &mut Held, kind: &str, listed: impl IntoIterator<Item = Digest>) -> Digest {
+    let entry = |digest: Digest| json!({"mediaType": kind, "digest": digest, "size": 1});
+    let listed: Vec<_> = listed.into_iter().map(entry).collect();
+    held.put(MediaType::INDEX, &json!({"schemaVersion": 2, "manifests": listed}))
+}
+
+#[tokio::test]
+async fn nothing_that_a_tag_leads_to_is_overlooked_and_what_is_not_seen_is_known_as_such() {
+    let mut stage = Stage::new().await;
+    stage.hold(|held| {
+        let apps: Vec<_> = (0..70).map(|number| held.app(number, "1")).collect();
+        let many = list(held, MediaType::MANIFEST, apps);
+        held.tag("many", "stable", many);
+        // By the names that tags of deltas have, and with other media types than they are of.
+        let app = held.app(100, "1");
+        held.tag("deltas", "deltas-x", app);
+        let app = held.app(101, "1");
+        let of_deltas = list(held, "application/x", [app]);
+        held.tag("deltas", "_deltaindex", of_deltas);
+        let target = json!({"io.github.containers.delta.target": app});
+        let label = json!({"org.flatpak.ref": "app/org.test.A102/x86_64/stable"});
+        let app = held.image(&label, "amd64", &target);
+        held.tag("deltas", "stable", app);
+        let mut deep = held.app(103, "1");
+        for _ in 0..3 {
+            deep = list(held, MediaType::INDEX, [deep]);
+        }
+        held.tag("deep", "stable", deep);
+        let deeper = list(held, MediaType::INDEX, [deep]);
+        held.tag("deeper", "stable", deeper);
+        let too_many =
+            list(held, MediaType::MANIFEST, (0..1001_u32).map(|one| Digest::of(&one.to_be_bytes())));
+        held.tag("too-many", "stable", too_many);
+        let large = "x".repeat(600 * 1024);
+        let label = json!({"org.flatpak.ref": "app/org.test.A104/x86_64/stable", "icon": large});
+        let large = held.image(&label, "amd64", &json!({}));
+        held.tag("large", "stable", large);
+        let damaged = held.put(MediaType::MANIFEST, &json!({"schemaVersion": 1}));
+        held.tag("damaged", "stable", damaged);
+        let late = held.app(105, "1");
+        held.contents.remove(&late);
+        let late = list(held, MediaType::MANIFEST, [late]);
+        held.tag("late", "stable", late);
+    });
+    stage.look(None).await.unwrap();
+    let catalogue = stage.seen.catalogue();
+    let of = |name: &str| catalogue.of_repository(&RepositoryName::parse(name).unwrap()).len();
+    assert_eq!((of("many"), of("deltas"), of("deep")), (70, 3, 1));
+    for name in ["many", "deltas", "deep"] {
+        assert!(stage.is_whole(name), "{name}");
+    }
+    for name in ["deeper", "too-many", "large", "damaged", "late", "unknown"] {
+        assert!(!stage.is_whole(name), "{name}");
+    }
+    let later = Instant::now() + Duration::from_secs(1000);
+    let many = RepositoryName::parse("many").unwrap();
+    assert!(stage.whole.is_fresh(&many, Duration::from_secs(400), later));
+    assert!(!stage.whole.is_fresh(&many, Duration::from_secs(300), later));
+}
+
+#[tokio::test]
+async fn what_cannot_be_seen_hides_nothing_beside_it() {
+    let mut stage = Stage::new().await;
+    let broken = stage.hold(|held| {
+        for number in 0..8 {
+            let app = held.app(number, "1");
+            held.tag(&format!("a{number}"), "stable", app);
+        }
+        let broken = held.app(10, "1");
+        held.tag("a0", "broken", broken);
+        held.lies.insert(broken, b"{}".to_vec());
+        broken
+    });
+    stage.look(None).await.unwrap_err();
+    assert_eq!(stage.refs().len(), 8);
+    assert!(!stage.is_whole("a0") && stage.is_whole("a1"));
+    // Beside what is damaged, and behind repositories that give no answer.
+    let paid = stage.hold(|held| {
+        for name in ["a0", "z"] {
+            let app = held.app(20, "1");
+            held.tag(name, "paid", app);
+        }
+        held.lies.remove(&broken);
+        for number in 0..4 {
+            held.tag(&format!("0{number}"), "stable", broken);
+        }
+        held.broken = Some("/v2/0".to_owned());
+        RepositoryName::parse("z").unwrap()
+    });
+    // The first look may end with them; the next one begins with the others.
+    let first = stage.look(None).await.unwrap_err();
+    let second = stage.look(None).await.unwrap_err();
+    assert!(first.contains("502") && second.contains("4 of its repositories"), "{first}; {second}");
+    assert_eq!(stage.seen.catalogue().of_repository(&paid).len(), 1);
+    assert!(stage.is_whole("a0") && stage.is_whole("z") && !stage.is_whole("00"));
+    // A repository that was whole is not after a look that failed.
+    stage.hold(|held| held.broken = Some("/v2/z".to_owned()));
+    stage.look(Some(&["z"])).await.unwrap_err();
+    assert!(!stage.is_whole("z"));
+    assert_eq!(stage.seen.catalogue().of_repository(&paid).len(), 1);
+}
+
+#[tokio::test]
+async fn who_tells_of_changes_all_the_time_fills_no_memory_and_is_heeded_once_a_second() {
+    let wanted = Wanted::default();
+    for round in 0..3 {
+        wanted.add((0..700).map(|one| RepositoryName::parse(&format!("a{round}/{one}")).unwrap()));
+    }
+    assert_eq!(wanted.take().len(), 1000);
+    let now = Instant::now();
+    assert!(wanted.wake_after(now + Duration::from_secs(1)).now_or_never().is_none());
+    wanted.wake_after(now).await;
 }

@@ -286,3 +286,52 @@ async fn a_registry_with_passwords_only_is_told_apart_and_one_that_asks_for_noth
     let answer = asked(&shop, Some(&access), &[PAID, PRO]).await;
     assert_eq!((&answer["open"], &answer["tokens"]), (&json!([PAID]), &json!([])));
 }
+
+#[tokio::test]
+async fn a_repository_that_is_not_wholly_seen_is_opened_to_those_only_who_have_a_right_of_their_own() {
+    let registry = registry().await;
+    let (shop, access) = scene_with(&registry, |config| config.registries.look_seconds = 1).await;
+    registry.damage("shop/free", "next");
+    registry.damage("shop/paid", "next");
+    soon("nobody gets what is free beside it", async || {
+        let answer = asked(&shop, None, &[FREE]).await;
+        answer["tokens"] == json!([]) && why(&answer).0 == "unavailable"
+    })
+    .await;
+    let answer = asked(&shop, Some(&access), &[FREE]).await;
+    let (reason, message) = why(&answer);
+    assert_eq!(reason, "unavailable");
+    assert!(message.contains("does not see all of its repository"), "{message}");
+    let answer = asked(&shop, Some(&access), &[PAID]).await;
+    assert_eq!(answer["tokens"][0]["refs"], json!([PAID]), "{answer}");
+    registry.untag("shop/free", "next");
+    soon("all of it is seen again", async || {
+        asked(&shop, None, &[FREE]).await["tokens"][0]["refs"] == json!([FREE])
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_repo_that_becomes_another_part_of_its_registry_shows_and_gives_nothing_of_the_old_one() {
+    let registry = registry().await;
+    let (shop, _) = scene(&registry).await;
+    let index = format!("{}/index/static", shop.repo_url("hosted"));
+    let shown = async || reqwest::get(&index).await.unwrap().text().await.unwrap();
+    assert!(shown().await.contains(FREE));
+    assert_eq!(asked(&shop, None, &[FREE]).await["tokens"][0]["refs"], json!([FREE]));
+    registry.push("shop/later", "stable", "app/org.test.Later/x86_64/stable", 0);
+    // It cannot even be asked what it has now.
+    registry.close();
+    let repo = shop.store.repo("hosted").await.unwrap().unwrap();
+    let mut other = repo.source.registry().unwrap().clone();
+    other.repositories = Some(vec!["shop/later".to_owned()]);
+    shop.store.set_registry("hosted", &other).await.unwrap();
+    let is_gone = async || {
+        let answer = asked(&shop, None, &[FREE]).await;
+        answer["tokens"] == json!([]) && answer["open"] == json!([]) && !shown().await.contains(FREE)
+    };
+    soon("nothing of it is shown and given", is_gone).await;
+    registry.open();
+    soon("the registry was looked at", async || shown().await.contains("org.test.Later")).await;
+    assert!(is_gone().await);
+}

@@ -119,6 +119,20 @@ impl HostedRegistry {
         });
     }
 
+    /// Has that tag lead to a manifest that comes with another content than its own.
+    pub(crate) fn damage(&self, repository: &str, tag: &str) {
+        let digest = Digest::of(b"damaged");
+        self.hold(|held| {
+            held.contents.insert(digest, (MediaType::MANIFEST.to_owned(), b"{}".to_vec()));
+            held.images.entry(repository.to_owned()).or_default().insert(tag.to_owned(), digest);
+        });
+    }
+
+    /// Takes that tag away.
+    pub(crate) fn untag(&self, repository: &str, tag: &str) {
+        self.hold(|held| held.images.get_mut(repository).unwrap().remove(tag));
+    }
+
     /// Whether somebody with this token gets the manifests of that repository.
     pub(crate) async fn lets_in(&self, token: &str, repository: &str) -> bool {
         let digest = self.hold(|held| *held.images[repository].values().next().unwrap());

@@ -186,6 +186,15 @@ pub(super) fn unavailable<'a>(
     Denied { r#ref: asked, reason: Reason::Unavailable, app: owner.to_owned(), message, url: None }
 }
 
+/// Its repository in the registry was not wholly seen, so nobody knows what a token for it would open.
+pub(super) fn not_seen<'a>(app: &App, registry: &Registry, owner: &str, asked: &'a str) -> Denied<'a> {
+    let (host, store) = (host_of(registry), app.config.issuer());
+    let message = format!(
+        "{owner} cannot be downloaded at this moment: {store} does not see all of its repository at {host}. Try again later."
+    );
+    Denied { r#ref: asked, reason: Reason::Unavailable, app: owner.to_owned(), message, url: None }
+}
+
 /// The day of a moment, in UTC: `2026-03-01`.
 fn day(moment: UnixTime) -> String {
     moment.to_string().chars().take_while(|letter| *letter != 'T').collect()

@@ -6,7 +6,7 @@ use flatpass_oci::{Access, Action, Actions, Image, RepositoryName, Scope, Target
 use flatpass_ostree::Checksum;
 use flatpass_store::{AccountId, Registry, RegistryAccess};
 
-use super::denied::unavailable;
+use super::denied::{not_seen, unavailable};
 use super::{Issued, Sorted, denial};
 use crate::app::{App, Rng};
 use crate::broker::{NoToken, Ticket};
@@ -40,8 +40,18 @@ struct Opened<'a> {
     seconds: i64,
 }
 
-/// How long the token for a repository may last, or whose image forbids one.
-type Judged<'a> = Result<i64, Option<&'a Image>>;
+/// How long the token for a repository may last, or why there is none.
+type Judged<'a> = Result<i64, Forbids<'a>>;
+
+/// What forbids a token for a repository.
+#[derive(Clone, Copy)]
+enum Forbids<'a> {
+    /// One of its images.
+    Image(&'a Image),
+    /// Not all of it was seen.
+    NotSeen,
+    Unknown,
+}
 
 impl<'a> Asker<'a> {
     /// What the API answers. In a registry that takes our tokens everything needs one, what is free too.
@@ -68,7 +78,7 @@ impl<'a> Asker<'a> {
         mut rest: Sorted<'a>,
     ) -> Result<(Vec<Issued<'a>>, Sorted<'a>), ApiError> {
         let mut alike: BTreeMap<i64, Vec<(&'a str, &RepositoryName)>> = BTreeMap::new();
-        for opened in self.opened(granted, &mut rest) {
+        for opened in self.opened(registry, granted, &mut rest) {
             alike.entry(opened.seconds).or_default().push((opened.asked, &opened.image.repository));
         }
         let mut issued = Vec::new();
@@ -90,7 +100,7 @@ impl<'a> Asker<'a> {
         mut rest: Sorted<'a>,
     ) -> (Vec<Issued<'a>>, Sorted<'a>) {
         let mut opened: BTreeMap<&RepositoryName, Vec<Opened<'a>>> = BTreeMap::new();
-        for one in self.opened(granted, &mut rest) {
+        for one in self.opened(registry, granted, &mut rest) {
             opened.entry(&one.image.repository).or_default().push(one);
         }
         let wanted = opened.iter().filter_map(|(name, all)| Some((*name, all.first()?.image.digest)));
@@ -120,7 +130,7 @@ impl<'a> Asker<'a> {
     }
 
     /// A token opens the whole repository of an image: who may not have all that is in it gets none.
-    fn opened(&self, granted: Vec<&'a str>, rest: &mut Sorted<'a>) -> Vec<Opened<'a>> {
+    fn opened(&self, registry: &Registry, granted: Vec<&'a str>, rest: &mut Sorted<'a>) -> Vec<Opened<'a>> {
         let images = self.images(&granted);
         let mut judged: HashMap<&RepositoryName, Judged<'a>> = HashMap::new();
         let mut opened = Vec::new();
@@ -132,9 +142,15 @@ impl<'a> Asker<'a> {
             let repository = &image.repository;
             match *judged.entry(repository).or_insert_with(|| self.judge(repository)) {
                 Ok(seconds) => opened.push(Opened { asked, image, seconds }),
-                Err(other) => {
-                    let other =
-                        other.filter(|other| may_know(self.view, self.visitor, other)).unwrap_or(image);
+                Err(Forbids::NotSeen) => {
+                    let owner = self.view.owner(image.name());
+                    rest.denied.push(not_seen(self.app, registry, owner, asked));
+                }
+                Err(why) => {
+                    let other = match why {
+                        Forbids::Image(other) if may_know(self.view, self.visitor, other) => other,
+                        _ => image,
+                    };
                     let (owner, branch) = (self.view.owner(other.name()), other.name().branch());
                     rest.denied.push(denial(self.app, self.view, self.visitor, owner, branch, asked));
                 }
@@ -150,8 +166,9 @@ impl<'a> Asker<'a> {
                 // Flatpak asks once, before it downloads everything.
                 Ok(left.clamp(1, self.app.config.tokens.ref_token_seconds))
             }
-            Pull::MayNot(image) => Err(Some(image)),
-            Pull::Unknown => Err(None),
+            Pull::MayNot(image) => Err(Forbids::Image(image)),
+            Pull::NotSeen(_) => Err(Forbids::NotSeen),
+            Pull::Unknown => Err(Forbids::Unknown),
         }
     }
 

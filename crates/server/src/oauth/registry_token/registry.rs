@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 use super::request::Asked;
 use super::{Given, Party};
 use crate::app::Rng;
-use crate::pulls::{Pull, pull};
+use crate::pulls::{Pull, may_know, pull};
 use crate::registry_token::RegistryTokenFor;
 use crate::snapshot::{RepoView, Snapshot};
 
@@ -96,7 +96,7 @@ async fn repository(
     let (ends, image) = match &pulled {
         Pull::May(ends) => (*ends, None),
         Pull::MayNot(image) => (None, Some(*image)),
-        Pull::Unknown => (None, None),
+        Pull::NotSeen(_) | Pull::Unknown => (None, None),
     };
     let may = |action: Action| match action {
         Action::Pull => role.is_some() || matches!(pulled, Pull::May(_)),
@@ -114,6 +114,9 @@ async fn repository(
             repo = view.repo.name,
             page = party.app.config.at(&format!("account/repos/{}", view.repo.name)),
         ))));
+    }
+    if matches!(pulled, Pull::NotSeen(image) if may_know(view, &caller.visitor, image)) {
+        return Ok(nothing(Some(format!("Not all of {name} can be seen at this moment. Try again later."))));
     }
     if !scope.actions.contains(Action::Pull) && matches!(pulled, Pull::May(_)) {
         return Ok(nothing(Some(format!(
