@@ -301,7 +301,7 @@ async fn a_repository_that_is_not_wholly_seen_is_opened_to_those_only_who_have_a
     let answer = asked(&shop, Some(&access), &[FREE]).await;
     let (reason, message) = why(&answer);
     assert_eq!(reason, "unavailable");
-    assert!(message.contains("does not see all of its repository"), "{message}");
+    assert!(message.contains("cannot read all of its repository"), "{message}");
     let answer = asked(&shop, Some(&access), &[PAID]).await;
     assert_eq!(answer["tokens"][0]["refs"], json!([PAID]), "{answer}");
     registry.untag("shop/free", "next");

@@ -190,7 +190,7 @@ pub(super) fn unavailable<'a>(
 pub(super) fn not_seen<'a>(app: &App, registry: &Registry, owner: &str, asked: &'a str) -> Denied<'a> {
     let (host, store) = (host_of(registry), app.config.issuer());
     let message = format!(
-        "{owner} cannot be downloaded at this moment: {store} does not see all of its repository at {host}. Try again later."
+        "{owner} cannot be downloaded at this moment: {store} cannot read all of its repository at {host}, or it cannot be reached. Try again later."
     );
     Denied { r#ref: asked, reason: Reason::Unavailable, app: owner.to_owned(), message, url: None }
 }
