@@ -37,7 +37,7 @@ enum Signed {
     Commit(Checksum),
 }
 
-/// All that is made for one set of refs. Nothing in it changes; signatures are made when they are asked for.
+/// All that is made for one set of refs. Nothing in it changes; signatures but the index's are made when they are asked for.
 #[derive(Debug)]
 pub(super) struct Personal {
     made_at: Moment,
@@ -114,6 +114,10 @@ impl Personal {
         let index = index.map(made);
         if let Some(index) = &index {
             sign(Signed::Index, index);
+        }
+        // All clients ask for this one next. If it cannot be made, they are told then.
+        if let Some(signature) = signatures.get(&Signed::Index) {
+            let _made = signature.file(Disk::Wait);
         }
         Self { made_at: now, summary, index, index_checksum, items, signatures, on_disk, heads, refs }
     }
