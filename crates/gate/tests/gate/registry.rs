@@ -287,7 +287,8 @@ fn the_fast_lane_and_hyper_give_equal_answers_and_only_one_spelling_opens_a_cont
         ]);
         let requests =
             (select(vec!["GET", "GET", "HEAD"]), paths(&images), prop::collection::vec(fields, 0..4));
-        let mut runner = TestRunner::new(Config { cases: 200, ..Config::default() });
+        let mut runner =
+            TestRunner::new(Config { cases: 200, failure_persistence: None, ..Config::default() });
         let outcome = runner.run(&requests, |(method, path, fields)| {
             let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let target = format!("/v2/{path}");
@@ -296,8 +297,9 @@ fn the_fast_lane_and_hyper_give_equal_answers_and_only_one_spelling_opens_a_cont
             in_hyper.ask("GET", "/other", &[]);
             prop_assert_eq!(&quick, &sorted(in_hyper.ask(method, &target, &fields)));
             prop_assert_eq!(&quick, &sorted(opaque.connect().ask(method, &target, &fields)));
+            // The endpoint itself has no path, with or without a query.
+            let (path, _) = path.split_once('?').unwrap_or((&path, ""));
             if quick.status < 400 && !path.is_empty() {
-                let (path, _) = path.split_once('?').unwrap_or((&path, ""));
                 prop_assert_eq!(ImagePath::parse(path).map(|parsed| parsed.to_string()), Ok(path.to_owned()));
             }
             Ok(())
