@@ -1,9 +1,13 @@
 //! The index for one set of refs.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 
-use flatpass_ostree::{Checksum, Fate, ObjectKind, RefPath, RepoPath, SummarySource, gzip};
+use flatpass_ostree::{
+    AppList, AppListSource, Checksum, Fate, ObjectKind, RefPath, RepoPath, SummarySource, gzip,
+};
 use flatpass_token::RefName;
 
 use super::catalogue::Catalogue;
@@ -73,21 +77,17 @@ impl Personal {
         let mut on_disk = HashSet::new();
         let mut heads = HashMap::new();
         let mut app_lists = HashMap::new();
-        for (name, source) in &catalogue.app_lists {
-            if !refs.iter().any(|one| name.ends_with(&format!("/{}", one.arch()))) {
-                continue;
-            }
-            let list = source.with_refs(|name| kept.contains(name));
+        for (name, list) in app_lists_with(catalogue, &refs, &kept) {
             on_disk.extend(list.kept.iter().map(|(checksum, kind)| Item::Object(*checksum, *kind)));
             for (checksum, kind, content) in list.made {
                 let file = made(content);
                 if kind == ObjectKind::Commit {
-                    app_lists.insert(name.as_str(), (checksum, file.size()));
+                    app_lists.insert(name, (checksum, file.size()));
                     sign(Signed::Commit(checksum), &file);
                 }
                 items.insert(Item::Object(checksum, kind), file);
             }
-            heads.insert(name.clone(), made(format!("{}\n", list.commit).into_bytes()));
+            heads.insert(name.to_owned(), made(format!("{}\n", list.commit).into_bytes()));
         }
         let fate = |name: &str| match app_lists.get(name) {
             Some((commit, size)) => Fate::Point { commit: *commit, size: *size },
@@ -193,6 +193,33 @@ impl Personal {
         let made = self.item(item, disk)?.map(Listed::Made);
         Ok(made.or_else(|| self.on_disk.contains(&item).then_some(Listed::OnDisk)))
     }
+}
+
+/// The lists of apps of the architectures that these refs have. They are by far the most of the work, so two are made at a time.
+fn app_lists_with<'a>(
+    catalogue: &'a Catalogue,
+    refs: &[RefName],
+    kept: &HashSet<&str>,
+) -> Vec<(&'a str, AppList)> {
+    let wanted = |name: &str| refs.iter().any(|one| name.ends_with(&format!("/{}", one.arch())));
+    let sources: Vec<_> = catalogue.app_lists.iter().filter(|(name, _)| wanted(name)).collect();
+    let (mine, others) = sources.split_at(sources.len().div_ceil(2));
+    let make = |sources: &[(&'a String, &Arc<AppListSource>)]| -> Vec<_> {
+        sources
+            .iter()
+            .map(|(name, source)| (name.as_str(), source.with_refs(|name| kept.contains(name))))
+            .collect()
+    };
+    thread::scope(|scope| {
+        let beside = thread::Builder::new().spawn_scoped(scope, || make(others));
+        let mut lists = make(mine);
+        lists.extend(match beside {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            // The system has no thread for it.
+            Err(_) => make(others),
+        });
+        lists
+    })
 }
 
 /// Whether a per-architecture summary has any of these refs.
