@@ -1,4 +1,4 @@
-"""The unit for unattended updates, started by a real systemd, with its credential and its sandbox.
+"""The unit for unattended updates, started by its timer in a real systemd, with its credential and its sandbox.
 
 systemd runs as the first process of namespaces of its own, with nothing but this unit (and without cgroup control, journal and
 udev), and ends when the unit has ended. What the machine has in /etc, /opt, /usr/local and /var is covered by copies.
@@ -38,7 +38,7 @@ mkdir /sys/fs/cgroup/systemd
 mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
 mount --make-rshared /  # systemd expects that: credentials come by a mount
 exec env container=other SYSTEMD_UNIT_PATH="$STAGE"/run/units SYSTEMD_LOG_TARGET=console \\
-  /lib/systemd/systemd --system --unit=flatpass-update.service --show-status=0
+  /lib/systemd/systemd --system --unit=flatpass-update.timer --show-status=0
 """
 NAMESPACES = ["unshare", "--fork", "--kill-child", "--mount", "--pid", "--mount-proc", "--ipc", "--uts", "--cgroup"]
 
@@ -51,7 +51,7 @@ def can_be_tried() -> bool:
 
 
 @pytest.mark.skipif(not can_be_tried(), reason="needs root, systemd, and leave to mount a cgroup hierarchy")
-def test_systemd_updates_the_machine_as_its_robot_inside_the_units_sandbox(private_world):
+def test_the_timer_updates_the_machine_as_its_robot_inside_the_units_sandbox(private_world):
     world = private_world
     machine = world.person("kiosk", remote=None)
     world.store.command("robot", "add", "kiosk")
@@ -86,7 +86,12 @@ def test_systemd_updates_the_machine_as_its_robot_inside_the_units_sandbox(priva
         f"ExecStartPre=/bin/sh -c 'touch /usr/x /etc/x /home/x /var/lib/x; ls /root /home; ls -lL $$CREDENTIALS_DIRECTORY; "
         f"ls -ld $$XDG_RUNTIME_DIR $$HOME; grep NoNewPrivs /proc/self/status; exit 0'\n"
     )
-    for name in ("sysinit", "basic", "shutdown", "network-online"):
+    # The timer as it is, but for when: it is not midnight.
+    shutil.copy(UNITS / "flatpass-update.timer", units)
+    drop_in = units / "flatpass-update.timer.d"
+    drop_in.mkdir()
+    (drop_in / "stage.conf").write_text("[Timer]\nOnCalendar=\nOnCalendar=*:*:*\nRandomizedDelaySec=0\n")
+    for name in ("timers", "sysinit", "basic", "shutdown", "network-online"):
         (units / f"{name}.target").write_text("[Unit]\nDefaultDependencies=no\n")
     environment = {
         **os.environ, "STAGE": str(stage), "PROGRAMS": str(programs()), "INSTALLATION": machine.env["FLATPAK_SYSTEM_DIR"],
