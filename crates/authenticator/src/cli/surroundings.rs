@@ -12,6 +12,7 @@ use crate::authority::error::shown;
 use crate::authority::http::read_roots;
 use crate::credentials::{Credentials, Preference};
 use crate::registry::files;
+use crate::registry::rules::RegistriesConf;
 use crate::session::Sessions;
 use crate::session::environment::{Clock, Environment};
 
@@ -43,6 +44,7 @@ pub fn sessions() -> anyhow::Result<Sessions> {
 pub fn environment() -> anyhow::Result<Environment> {
     let mut environment = Environment::new(SystemClock, rng()?, device_name(), credentials()?);
     environment.auth_files = files::of_environment();
+    environment.registries_conf = RegistriesConf::of_environment();
     if let Some(file) = variable("FLATPASS_CA_FILE")? {
         environment.http.extra_roots = read_roots(&PathBuf::from(file))?;
     }

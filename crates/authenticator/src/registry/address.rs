@@ -150,6 +150,13 @@ impl RegistryUrl {
         server.eq_ignore_ascii_case(self.key())
     }
 
+    /// Whether its host is below a domain, which begins with a dot; of any port, unless one is named.
+    #[must_use]
+    pub fn is_below(&self, domain: &str) -> bool {
+        let domain = domain.to_ascii_lowercase();
+        [self.key(), self.origin.host_str().unwrap_or_default()].iter().any(|name| name.ends_with(&domain))
+    }
+
     fn is_docker_hub(&self) -> bool {
         let host = self.origin.host_str().unwrap_or_default();
         self.is_tls() && self.origin.port().is_none() && DOCKER_HUB.contains(&host)

@@ -43,6 +43,8 @@ pub struct AuthFile {
 pub enum Candidate {
     /// It stands in a file.
     Here(Credential),
+    /// A token for the registry itself, which stands in a file.
+    Token(SecretText),
     /// A program has it.
     Helper(Helper),
 }
@@ -105,7 +107,7 @@ impl AuthFile {
     }
 }
 
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut body = Vec::new();
     match File::open(path) {
         Ok(file) => file.take(MAX_FILE_BYTES + 1).read_to_end(&mut body)?,
@@ -134,9 +136,15 @@ struct Entry {
     username: Option<String>,
     password: Option<SecretText>,
     identitytoken: Option<SecretText>,
+    registrytoken: Option<SecretText>,
 }
 
 impl Entry {
+    /// The token for the registry, as far as it can be sent.
+    fn token(&self) -> Option<SecretText> {
+        self.registrytoken.clone().filter(SecretText::is_bearer_token)
+    }
+
     fn credential(&self) -> Option<Credential> {
         let filled = |text: &Option<SecretText>| text.clone().filter(|text| !text.expose().is_empty());
         if let Some(token) = filled(&self.identitytoken) {
@@ -170,15 +178,16 @@ impl Document {
                 .filter(|(key, _)| Key::read(key).is_host_of(registry))
                 .filter_map(|(_, name)| helper(name)),
         );
-        let mut here: Vec<(usize, Credential)> = self
+        let mut here: Vec<(usize, &Entry)> = self
             .auths
             .iter()
-            .filter_map(|(key, entry)| {
-                Some((Key::read(key).depth(registry, repository)?, entry.credential()?))
-            })
+            .filter_map(|(key, entry)| Some((Key::read(key).depth(registry, repository)?, entry)))
             .collect();
         here.sort_by_key(|(depth, _)| std::cmp::Reverse(*depth));
-        found.extend(here.into_iter().map(|(_, credential)| Candidate::Here(credential)));
+        for (_, entry) in here {
+            found.extend(entry.token().map(Candidate::Token));
+            found.extend(entry.credential().map(Candidate::Here));
+        }
         found.extend(self.store.iter().filter_map(helper));
         found
     }
@@ -229,6 +238,7 @@ mod tests {
         let name = |candidate: Candidate| match candidate {
             Candidate::Here(Credential::Password { user, .. }) => user,
             Candidate::Here(Credential::IdentityToken(token)) => format!("token {}", token.expose()),
+            Candidate::Token(token) => format!("ready {}", token.expose()),
             Candidate::Helper(helper) => format!("{} {}", helper.program(), helper.server()),
         };
         document.candidates(&registry, repository).into_iter().map(name).collect()
@@ -244,6 +254,8 @@ mod tests {
         "other.example":{"username":"other","password":"x"},
         "https://old.example/v1/":{"auth":"b2xkOng="},
         "token.example":{"auth":"b2xkOng=","identitytoken":"eyJ"},
+        "ready.example":{"auth":"b2xkOng=","registrytoken":"ey.J"},
+        "unfit.example":{"auth":"b2xkOng=","registrytoken":"ey\nJ"},
         "empty.example":{}},
         "credHelpers":{"helped.example":"pass","helped.example/x":"no","registry.example":"../../bin/sh"},
         "credsStore":"desktop","other":1}"#;
@@ -260,6 +272,8 @@ mod tests {
         assert_eq!(users("https://registry.example:5000/", "a"), ["other", &store("registry.example:5000")]);
         assert_eq!(users("https://old.example/", "a"), ["old", &store("old.example")]);
         assert_eq!(users("https://token.example/", "a"), ["token eyJ", &store("token.example")]);
+        assert_eq!(users("https://ready.example/", "a"), ["ready ey.J", "old", &store("ready.example")]);
+        assert_eq!(users("https://unfit.example/", "a"), ["old", &store("unfit.example")]);
         assert_eq!(users("https://empty.example/", "a"), [store("empty.example")]);
         assert_eq!(
             users("https://helped.example/", "x/y"),

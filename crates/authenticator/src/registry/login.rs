@@ -166,6 +166,27 @@ impl Registries {
         }
     }
 
+    /// Shows the registry a token that stands in a file for it. It is not kept: how long it is good is not known.
+    pub(super) async fn is_enough(
+        &self,
+        registry: &RegistryUrl,
+        closed: &mut Closed<'_>,
+        token: &SecretText,
+        path: &str,
+    ) -> Result<bool, RegistryRefusal> {
+        let image = closed.image;
+        let probe = &self.clients()?.probe;
+        match probe.look(registry, &image.repository, &image.digest, Some(token)).await? {
+            Door::Open => Ok(true),
+            Door::Asks(_) | Door::Refuses { .. } => {
+                let account = format!("The owner of the token in {}", shown(path));
+                closed.tried = Some(Tried::TooLittle { account });
+                Ok(false)
+            }
+            other @ Door::Absent => Err(no(registry, image, &other)),
+        }
+    }
+
     /// Uses the refresh token that is remembered. A token server may give another one with each use, and want that one the
     /// next time; so one task of one process does it at a time, and to its end, whatever becomes of the client.
     async fn refresh(

@@ -10,7 +10,8 @@
 //! - a token is asked for one repository and for pulling alone;
 //! - what is answered opens the image: a token that does not is not given to Flatpak, whose own words would be worse.
 //!
-//! Flatpak pulls from the registry that the index names and from no mirror, so a mirror is a registry like any other.
+//! Flatpak pulls from the registry that the index names and from no mirror of it, so the token must be good there, and a mirror that an index
+//! names is a registry like any other, with credentials of its own. What [`rules`] says of that address is kept to.
 
 pub mod address;
 mod attempts;
@@ -25,6 +26,7 @@ pub mod realm;
 pub mod refusal;
 pub mod remembered;
 pub mod remote;
+pub mod rules;
 pub mod sign_in;
 pub mod walk;
 

@@ -3,6 +3,7 @@
 use flatpass_oci::client::RegistryError;
 use thiserror::Error;
 
+use super::rules::RulesError;
 use crate::authority::error::shown;
 
 /// Why there is no token for a registry.
@@ -108,6 +109,31 @@ pub enum RegistryRefusal {
         /// The ref.
         name: String,
     },
+    /// The person has said that nothing is to be pulled from there.
+    #[error(
+        "{path} blocks {what} for this computer (`blocked = true`), so no token is asked for it. Change that file if you trust the registry."
+    )]
+    Blocked {
+        /// The file that says so.
+        path: String,
+        /// What it blocks.
+        what: String,
+    },
+    /// The file that could say so cannot be read.
+    #[error("{0} Mend it, then try again.")]
+    Rules(#[from] RulesError),
+    /// It cannot be reached, and other programs would go elsewhere.
+    #[error(
+        "{} Flatpak itself downloads from there; {elsewhere}, which {path} names in its place, is for container tools. Try again later, or use a list of apps that names a registry which you can reach.", sentence(.error)
+    )]
+    Elsewhere {
+        /// Why not.
+        error: RegistryError,
+        /// Where they would go first.
+        elsewhere: String,
+        /// The file that says so.
+        path: String,
+    },
     /// Too many wrong passwords.
     #[error("The registry {host} did not take the passwords that you typed. Check them, then try again.")]
     TooManyTries {
@@ -149,6 +175,7 @@ impl RegistryRefusal {
             | Self::RealmHere { .. }
             | Self::SentOn { .. }
             | Self::Refused { .. }
+            | Self::Blocked { .. }
             | Self::MayNot { .. } => RefusalKind::Forbidden,
             _ => RefusalKind::Fault,
         }
@@ -165,5 +192,7 @@ impl From<RegistryError> for RegistryRefusal {
 fn sentence(error: &RegistryError) -> String {
     let words = shown(&error.to_string());
     let end = if words.ends_with(['.', '!', '?']) { "" } else { "." };
-    format!("The registry\u{2019}s answer cannot be used: {words}{end}")
+    // Those that do not begin with a name begin with an article.
+    let words = words.strip_prefix("the ").map_or_else(|| words.clone(), |rest| format!("The {rest}"));
+    format!("{words}{end}")
 }

@@ -6,6 +6,7 @@ use super::address::RegistryUrl;
 use super::credential::Credential;
 use super::prompt::Prompt;
 use super::refusal::RegistryRefusal;
+use super::rules::Rules;
 use super::walk::{AskedImage, OfRemote, RegistryAsk};
 use crate::authority::address::{AuthorityUrl, RemoteKind, RepoUrl, RepoUrlError, host_and_port};
 use crate::authority::error::{AuthorityError, shown};
@@ -60,6 +61,8 @@ impl Sessions {
         ask: &RemoteAsk,
         client: &(impl Interaction + Prompt),
     ) -> Result<Tokens, Ended> {
+        let rules = self.environment().registries_conf.read().map_err(RegistryRefusal::Rules)?;
+        ask.is_allowed(&rules)?;
         let address = RepoUrl::of_remote(&ask.remote_uri).map(|(_, address)| address);
         if let Some(store) = &ask.options.store {
             let address = address.map_err(|error| ask.unusable(error))?;
@@ -77,7 +80,7 @@ impl Sessions {
         if address == Err(RepoUrlError::Malformed) {
             return Err(ask.unusable(RepoUrlError::Malformed).into());
         }
-        self.registries().tokens(&ask.for_registry()?, client).await
+        self.registries().tokens(&ask.for_registry(rules)?, client).await
     }
 
     async fn tokens_of_store(
@@ -125,7 +128,18 @@ impl RemoteAsk {
         Refusal::RepoUrl { remote: self.remote.clone(), error }
     }
 
-    fn for_registry(&self) -> Result<RegistryAsk, RegistryRefusal> {
+    /// Whether the person lets images come from there.
+    fn is_allowed(&self, rules: &Rules) -> Result<(), RegistryRefusal> {
+        if self.refs.is_empty() {
+            rules.allow(&self.registry, None)?;
+        }
+        for (_, image) in &self.refs {
+            rules.allow(&self.registry, image.as_ref().map(|image| (&image.repository, &image.digest)))?;
+        }
+        Ok(())
+    }
+
+    fn for_registry(&self, rules: Rules) -> Result<RegistryAsk, RegistryRefusal> {
         let image = |(asked, image): &(AskedRef, Option<AskedImage>)| {
             image.clone().ok_or_else(|| RegistryRefusal::NoImage { name: shown(asked.name()) })
         };
@@ -134,6 +148,7 @@ impl RemoteAsk {
             images: self.refs.iter().map(image).collect::<Result<_, _>>()?,
             of_remote: self.own_credentials(),
             remember: self.options.remember,
+            rules,
             interactive: self.interactive,
         })
     }

@@ -58,6 +58,8 @@ impl Registries {
     ) -> Result<bool, SignInError> {
         let clients = self.clients()?;
         let host = registry.host();
+        let rules = self.environment.registries_conf.read().map_err(RegistryRefusal::Rules)?;
+        rules.allow(registry, None)?;
         if !registry.is_guarded() {
             return Err(RegistryRefusal::Insecure { host }.into());
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
-use flatpass_oci::client::{Asked, Realm};
+use flatpass_oci::client::{Asked, Realm, RegistryError};
 use flatpass_oci::{Digest, RepositoryName};
 use futures_util::StreamExt as _;
 
@@ -19,6 +19,7 @@ use super::probe::Door;
 use super::prompt::Prompt;
 use super::realm::{may_be_asked, may_have_credentials};
 use super::refusal::RegistryRefusal;
+use super::rules::Rules;
 use crate::authority::error::shown;
 use crate::session::ask::Tokens;
 use crate::session::refusal::{Ended, Refusal};
@@ -67,6 +68,8 @@ pub struct RegistryAsk {
     pub of_remote: OfRemote,
     /// Whether what a person types is to be remembered, in any case.
     pub remember: bool,
+    /// What the person has told container tools of registries.
+    pub rules: Rules,
     /// Whether a person may be asked.
     pub interactive: bool,
 }
@@ -107,7 +110,7 @@ impl Registries {
         let mut tokens: BTreeMap<&RepositoryName, String> = BTreeMap::new();
         let mut closed = Vec::new();
         for (image, found) in found {
-            match found? {
+            match found.map_err(|refusal| ask.explained(image, refusal))? {
                 Found::Token(token) => {
                     tokens.insert(&image.repository, token);
                 }
@@ -178,19 +181,28 @@ impl Registries {
                 return Ok(Found::Token(token));
             }
         }
-        for file in &self.environment.auth_files {
-            for candidate in file.candidates(registry, image.repository.as_str()) {
-                let (credential, origin) = match candidate {
-                    Candidate::Here(credential) => (Some(credential), file.path.display().to_string()),
-                    Candidate::Helper(helper) => {
-                        (attempts.helper(&helper).await, helper.program().to_owned())
+        let files = self.environment.auth_files.iter();
+        let of_files = files.flat_map(|file| {
+            let candidates = file.candidates(registry, image.repository.as_str());
+            candidates.into_iter().map(|candidate| (candidate, Some(&file.path)))
+        });
+        let of_helpers = ask.rules.helpers(registry).map(|helper| (Candidate::Helper(helper), None));
+        for (candidate, path) in of_files.chain(of_helpers) {
+            let path = path.map(|path| path.display().to_string()).unwrap_or_default();
+            let (credential, origin) = match candidate {
+                Candidate::Token(token) => {
+                    if self.is_enough(registry, &mut closed, &token, &path).await? {
+                        return Ok(Found::Token(token.expose().to_owned()));
                     }
-                };
-                let Some(credential) = credential else { continue };
-                let login = (&credential, origin.as_str());
-                if let Some(token) = self.try_login(registry, &mut closed, login, attempts).await? {
-                    return Ok(Found::Token(token));
+                    continue;
                 }
+                Candidate::Here(credential) => (Some(credential), path),
+                Candidate::Helper(helper) => (attempts.helper(&helper).await, helper.program().to_owned()),
+            };
+            let Some(credential) = credential else { continue };
+            let login = (&credential, origin.as_str());
+            if let Some(token) = self.try_login(registry, &mut closed, login, attempts).await? {
+                return Ok(Found::Token(token));
             }
         }
         let remembered = self.remembered();
@@ -251,6 +263,27 @@ impl Registries {
             return Ok(opened);
         }
         Err(RegistryRefusal::TooManyTries { host: registry.host() }.into())
+    }
+}
+
+impl RegistryAsk {
+    /// A registry that cannot be reached may have a mirror, which is of no use to Flatpak.
+    fn explained(&self, image: &AskedImage, refusal: RegistryRefusal) -> RegistryRefusal {
+        let rule = self.rules.of(&self.registry, Some((&image.repository, &image.digest)));
+        let elsewhere = rule.and_then(|rule| Some((rule, rule.elsewhere.first()?)));
+        match (refusal, elsewhere) {
+            (
+                RegistryRefusal::Failed(
+                    error @ (RegistryError::Unreachable { .. } | RegistryError::Timeout { .. }),
+                ),
+                Some((rule, elsewhere)),
+            ) => RegistryRefusal::Elsewhere {
+                error,
+                elsewhere: shown(elsewhere),
+                path: rule.path.display().to_string(),
+            },
+            (refusal, _) => refusal,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::authority::http::HttpConfig;
 use crate::bridge::book::Book;
 use crate::credentials::Credentials;
 use crate::registry::files::AuthFile;
+use crate::registry::rules::RegistriesConf;
 
 /// Something that tells the time.
 pub trait Clock: Send + Sync + 'static {
@@ -62,6 +63,8 @@ pub struct Environment {
     pub attended: bool,
     /// Where other programs keep credentials for registries, in the order in which they are looked at.
     pub auth_files: Vec<AuthFile>,
+    /// Where it is said of registries what container tools may do.
+    pub registries_conf: RegistriesConf,
 }
 
 impl Environment {
@@ -79,6 +82,7 @@ impl Environment {
             robots: Vec::new(),
             attended: true,
             auth_files: Vec::new(),
+            registries_conf: RegistriesConf::default(),
         }
     }
 

@@ -16,6 +16,7 @@ mod private_remotes;
 mod private_run;
 mod program;
 mod registries;
+mod registry_rules;
 mod requests;
 mod sign_ins;
 mod stage;

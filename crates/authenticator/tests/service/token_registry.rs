@@ -91,6 +91,12 @@ impl TokenRegistry {
         }
     }
 
+    /// A token that was got elsewhere, and opens these repositories.
+    pub(crate) fn ready(&self, token: &str, repositories: &[&str]) {
+        let opened = repositories.iter().map(|repository| (*repository).to_owned()).collect();
+        self.books().tokens.insert(token.to_owned(), opened);
+    }
+
     /// What was sent in Authorization, but for tokens.
     pub(crate) fn passwords_seen(&self) -> Vec<String> {
         let log = self.books().log.clone();
