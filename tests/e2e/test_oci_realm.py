@@ -219,8 +219,18 @@ def test_podman_logs_in_and_out_with_an_access_token(realm, tmp_path):
     done = podman("login", "--tls-verify=false", "-u", "ann", "--password-stdin", stdin=ann.password)
     assert done.returncode == 0, done.stderr
     assert realm.registry.host in json.loads(auth.read_text())["auths"]
+    # What podman keeps, skopeo uses too.
+    realm.store.command("grant", "ann@example.org", "images", PAID)
+    realm.store.settle()
+    env["REGISTRY_AUTH_FILE"] = str(auth)
+    inspect = ["skopeo", "inspect", "--tls-verify=false", realm.image(PAID_IMAGE)]
+    assert subprocess.run(inspect, env=env, capture_output=True, timeout=60).returncode == 0
+    done = podman("logout")
+    assert done.returncode == 0 and realm.registry.host not in json.loads(auth.read_text())["auths"], done.stderr
+    assert subprocess.run(inspect, env=env, capture_output=True, timeout=60).returncode != 0
     done = podman("login", "--tls-verify=false", "-u", "ann", "--password-stdin", stdin="correct horse battery")
     assert done.returncode != 0
+    assert realm.registry.host not in json.loads(auth.read_text())["auths"]
 
 
 def test_publishers_push_and_operators_delete_and_no_secret_of_a_remote_does(realm):

@@ -11,6 +11,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from stage.authority import Authority
 from stage.store import START, free_port, self_signed
 
 MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
@@ -61,15 +62,21 @@ class Notified:
 
 class Registry:
     """A registry in `folder` on a free port. `auth` is a Token, an Htpasswd or nothing; with `tls` it has a certificate that nobody
-    vouches for (`certificate`). Change the attributes before `start`, or `restart`."""
+    vouches for, or that an authority does; `certificate` is what who trusts it trusts. Change the attributes before `start`, or `restart`."""
 
-    def __init__(self, folder: Path, auth: Token | Htpasswd | None = None, notified: Notified | None = None, tls: bool = False):
+    def __init__(self, folder: Path, auth: Token | Htpasswd | None = None, notified: Notified | None = None,
+                 tls: bool | Authority = False):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
         self.auth = auth
         self.notified = notified
-        self.certificate, self._key = self_signed(folder) if tls else (None, None)
+        self.certificate, self._own = None, (None, None)
+        if isinstance(tls, Authority):
+            self.certificate, self._own = tls.certificate, tls.vouch_for("registry")
+        elif tls:
+            self._own = self_signed(folder)
+            self.certificate = self._own[0]
         self.more: dict = {}  # put over the settings, one level deep
         self._process: subprocess.Popen | None = None
         self._log = folder / "registry.log"
@@ -99,7 +106,7 @@ class Registry:
             "http": {"addr": f"127.0.0.1:{self.port}", "secret": "stage"},
         }
         if self.certificate:
-            settings["http"]["tls"] = {"certificate": str(self.certificate), "key": str(self._key)}
+            settings["http"]["tls"] = {"certificate": str(self._own[0]), "key": str(self._own[1])}
         if isinstance(self.auth, Token):
             settings["auth"] = self.auth.settings()
         elif isinstance(self.auth, Htpasswd):
