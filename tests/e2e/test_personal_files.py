@@ -1,38 +1,17 @@
 """Files from the account page: one click, and stock Flatpak has the private repo, or an app of it. And devices by code."""
 
-import html
 import json
 import re
 import urllib.parse
 import urllib.request
-from http.cookiejar import CookieJar
 
 import pytest
 
+from stage.pages import Pages
 from stage.person import Person
 from stage.repo import FREE, PAID, WIKI, company_repo
 from stage.signing import Key
 from stage.store import Store, programs
-
-
-class Pages:
-    """The store's pages as a browser without JavaScript sees them, signed in."""
-
-    def __init__(self, store, email: str, password: str):
-        self.url = store.url.rstrip("/")
-        self._open = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar())).open
-        self.submit("/sign-in", "/sign-in", email=email, password=password)
-
-    def get(self, path: str) -> str:
-        return self._open(self.url + path).read().decode()
-
-    def submit(self, page: str, action: str, **fields: str) -> str:
-        """Sends the form of the page that goes to `action`."""
-        form = next(one for one in self.get(page).split("<form")[1:] if f'action="{html.escape(action)}"' in one.replace("&#38;", "&amp;"))
-        hidden = re.findall(r'type="hidden" name="([^"]*)" value="([^"]*)"', form.split("</form>")[0])
-        data = {**{name: html.unescape(value) for name, value in hidden}, **fields}
-        request = urllib.request.Request(self.url + action, urllib.parse.urlencode(data).encode(), {"Origin": self.url})
-        return self._open(request).read().decode()
 
 
 def member(world, name: str):

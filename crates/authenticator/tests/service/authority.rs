@@ -421,7 +421,8 @@ async fn ref_tokens(State(world): Shared, headers: HeaderMap, Json(body): Json<V
         tokens.push(json!({"token": token, "expires_in": world.ref_token_seconds, "refs": granted}));
     }
     let mut answer = json!({"repo": "apps", "tokens": tokens, "open": open, "denied": denied});
-    if let Some(registry) = &world.registry {
+    // A private repo's registry is no stranger's business.
+    if let Some(registry) = world.registry.as_ref().filter(|_| bearer.is_some() || !world.is_private) {
         answer["registry"] = registry.clone().into();
     }
     Json(answer).into_response()

@@ -77,6 +77,33 @@ async fn an_index_that_names_another_registry_than_the_store_gets_no_token_for_i
 }
 
 #[tokio::test]
+async fn a_store_that_names_its_registry_to_members_only_is_signed_in_to_first() {
+    let (authority, stage) = sold().await;
+    {
+        let mut world = authority.world();
+        world.is_private = true;
+        world.owned.insert(PAID.to_owned());
+    }
+    let client = stage.client().await;
+    // As a `.flatpakref` makes it: the list's secret in the path, and no word of the store.
+    let ask = OciAsk {
+        remote_uri: format!("oci+{}i/fps_Secret/apps", authority.url),
+        ..ask(&authority, "https://collector.example/")
+    };
+    let quiet = client.ask_oci(&ask.clone().quiet()).await;
+    assert!(quiet.message.to_lowercase().contains("sign in"), "{}", quiet.message);
+    let mut request = client.begin_oci(&ask).await;
+    assert_eq!(browse(&request.webflow().await).await.0, 200);
+    request.done().await;
+    // And then it says where its tokens may go, as ever.
+    let refused = request.response().await;
+    assert_eq!((refused.code, refused.error_code), (2, Some(24)));
+    assert!(refused.message.contains("says that its apps are in registry.example"), "{}", refused.message);
+    let true_one = OciAsk { remote_uri: ask.remote_uri, ..self::ask(&authority, REGISTRY) };
+    assert!(client.ask_oci(&true_one.quiet()).await.token(PAID).is_some());
+}
+
+#[tokio::test]
 async fn where_the_remote_is_and_no_store_the_registry_leads_the_way() {
     let (authority, registry, stage) =
         (Authority::start().await, TokenRegistry::start().await, Stage::new().await);
