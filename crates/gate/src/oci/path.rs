@@ -43,6 +43,9 @@ pub enum PathError {
     /// What should be a digest is none.
     #[error(transparent)]
     Digest(#[from] DigestError),
+    /// The same, where what refers to it is asked for.
+    #[error(transparent)]
+    Referrers(DigestError),
 }
 
 impl ImagePath {
@@ -60,7 +63,7 @@ impl ImagePath {
         let wanted = match (endpoint, last) {
             ("manifests", reference) => Wanted::Manifest(Reference::parse(reference)?),
             ("blobs", digest) => Wanted::Blob(Digest::parse(digest)?),
-            ("referrers", digest) => Wanted::Referrers(Digest::parse(digest)?),
+            ("referrers", digest) => Wanted::Referrers(Digest::parse(digest).map_err(PathError::Referrers)?),
             ("tags", "list") => Wanted::Tags,
             _ => return Err(PathError::Endpoint),
         };

@@ -84,11 +84,13 @@ pub(super) fn answer(config: &RegistryConfig, asked: &Asked<'_>, refusal: Refusa
                 PathError::Endpoint => ErrorCode::Unsupported,
                 PathError::Name(_) => ErrorCode::NameInvalid,
                 PathError::Reference(flatpass_oci::ReferenceError::Tag(_)) => ErrorCode::TagInvalid,
-                PathError::Reference(flatpass_oci::ReferenceError::Digest(_)) | PathError::Digest(_) => {
-                    ErrorCode::DigestInvalid
-                }
+                PathError::Reference(flatpass_oci::ReferenceError::Digest(_))
+                | PathError::Digest(_)
+                | PathError::Referrers(_) => ErrorCode::DigestInvalid,
             };
-            plain(404, code, &sentence(&error.to_string()))
+            // There "invalid" has a status of its own in the spec (end-12a).
+            let is_list = matches!(asked.path, Err(PathError::Referrers(_)));
+            plain(if is_list { 400 } else { 404 }, code, &sentence(&error.to_string()))
         }
         Refusal::Absent(Absent::Repository) => {
             plain(404, ErrorCode::NameUnknown, "This registry has no such repository.")

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flatpass_oci::{
-    Catalogue, Descriptor, Digest, Image, ImageList, Manifest, MediaType, RepositoryName, TIMESTAMP_LABEL,
-    Tag,
+    Catalogue, Descriptor, Digest, Image, ImageList, MediaType, RepositoryName, TIMESTAMP_LABEL, Tag,
 };
 use flatpass_token::UnixTime;
 use serde_json::json;
@@ -14,8 +13,6 @@ use serde_json::json;
 use super::read::{Found, Kind, blob_path};
 use super::{Blob, Document, LayoutNote, Owner, Owners, Repository, naming};
 
-/// The name of an entry of an index: from `flatpak build-bundle` the ref, from others a tag.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The signature of a signature of a signature of an image still belongs to it.
 const MAX_SUBJECTS: usize = 4;
 
@@ -66,14 +63,11 @@ impl Assembly {
             let place = match &mut document.kind {
                 Kind::Image(image, _) => image.take().map(|image| self.own(*image)),
                 Kind::Artifact(_) => None,
-                Kind::Index(children) => {
+                Kind::Index(children, _) => {
                     let found = common_place(children, &places);
                     if let Some(place) = &found {
-                        self.adopt(children, place, &mut places);
+                        adopt(children, place, &mut places);
                         self.claim_index(digest, place);
-                    } else {
-                        let why = "its images are none of Flatpak's, or in several repositories";
-                        notes.push(LayoutNote { what: digest.to_string(), why: why.to_owned() });
                     }
                     found
                 }
@@ -84,13 +78,14 @@ impl Assembly {
         for (document, place) in layout.documents.into_iter().zip(places) {
             let descriptor = document.descriptor;
             let Some(place) = place else {
-                if matches!(document.kind, Kind::Artifact(_)) {
-                    let why = "it is no image of Flatpak's, and belongs to none";
-                    notes.push(LayoutNote { what: descriptor.digest.to_string(), why: why.to_owned() });
-                }
+                let why = match document.kind {
+                    Kind::Index(..) => "its images are none of Flatpak's, or in several repositories",
+                    _ => "it is no image of Flatpak's, and belongs to none",
+                };
+                notes.push(LayoutNote { what: descriptor.digest.to_string(), why: why.to_owned() });
                 continue;
             };
-            if let Some(tag) = descriptor.annotations.get(REF_NAME).and_then(|tag| Tag::parse(tag).ok()) {
+            for tag in document.names {
                 self.called.insert((place.repository.clone(), tag), descriptor.digest);
             }
             self.put(&layout.folder, &descriptor, document.content, &document.kind, place);
@@ -116,15 +111,6 @@ impl Assembly {
         Place { repository, owners: vec![number] }
     }
 
-    /// What an index of images lists besides, such as attestations, belongs to them.
-    fn adopt(&self, children: &[usize], place: &Place, places: &mut [Option<Place>]) {
-        for child in children {
-            if let Some(free @ None) = places.get_mut(*child) {
-                *free = Some(place.clone());
-            }
-        }
-    }
-
     fn claim_index(&mut self, digest: Digest, place: &Place) {
         let owners = || place.owners.iter().filter_map(|number| self.owners.get(*number as usize));
         let mut tags: Vec<_> = owners().map(|owner| naming::tag(&owner.name)).collect();
@@ -140,18 +126,15 @@ impl Assembly {
         let repository = self.repositories.entry(place.repository).or_default();
         let manifest = match kind {
             Kind::Image(_, manifest) | Kind::Artifact(manifest) => Some(manifest),
-            Kind::Index(_) => None,
+            Kind::Index(..) => None,
         };
         for blob in manifest.iter().flat_map(|manifest| manifest.blobs()) {
             let path = blob_path(folder, &blob.digest).into();
             let known = repository.blobs.entry(blob.digest).or_insert(Blob { path, owners: Owners::new() });
             extend(&mut known.owners, &place.owners);
         }
-        if let Some((manifest, subject)) =
-            manifest.and_then(|manifest| Some((manifest, manifest.subject.as_ref()?)))
-        {
-            let referrer = referrer(descriptor, manifest);
-            repository.referrers.entry(subject.digest).or_default().push(referrer);
+        if let Some(subject) = subject(kind) {
+            repository.referrers.entry(subject.digest).or_default().push(referrer(descriptor, kind));
         }
         let document = repository
             .manifests
@@ -252,7 +235,16 @@ fn common_place(children: &[usize], places: &[Option<Place>]) -> Option<Place> {
     Some(common)
 }
 
-/// An artifact belongs to its subject, and so to whom that belongs.
+/// What an index lists besides images, such as attestations, belongs where it belongs.
+fn adopt(children: &[usize], place: &Place, places: &mut [Option<Place>]) {
+    for child in children {
+        if let Some(free @ None) = places.get_mut(*child) {
+            *free = Some(place.clone());
+        }
+    }
+}
+
+/// An artifact, or an index of none but artifacts, belongs to its subject, and so to whom that belongs.
 fn place_by_subject(layout: &Found, places: &mut [Option<Place>]) {
     let numbers: HashMap<_, _> = layout
         .documents
@@ -262,26 +254,42 @@ fn place_by_subject(layout: &Found, places: &mut [Option<Place>]) {
         .collect();
     for _ in 0..MAX_SUBJECTS {
         for (number, document) in layout.documents.iter().enumerate() {
-            let Kind::Artifact(manifest) = &document.kind else { continue };
-            let subject = manifest.subject.as_ref().and_then(|subject| numbers.get(&subject.digest));
+            let subject = subject(&document.kind).and_then(|subject| numbers.get(&subject.digest));
             let found = subject.and_then(|subject| places.get(*subject)?.clone());
             if let (Some(free @ None), Some(found)) = (places.get_mut(number), found) {
-                *free = Some(found);
+                *free = Some(found.clone());
+                if let Kind::Index(children, _) = &document.kind {
+                    adopt(children, &found, places);
+                }
             }
         }
     }
 }
 
-/// How an artifact stands in the list of its subject's referrers.
-fn referrer(descriptor: &Descriptor, manifest: &Manifest) -> Descriptor {
-    let artifact_type = manifest.artifact_type.clone();
+/// What a document refers to.
+fn subject(kind: &Kind) -> Option<&Descriptor> {
+    match kind {
+        Kind::Image(_, manifest) | Kind::Artifact(manifest) => manifest.subject.as_ref(),
+        Kind::Index(_, index) => index.subject.as_ref(),
+    }
+}
+
+/// How a document stands in the list of its subject's referrers.
+fn referrer(descriptor: &Descriptor, kind: &Kind) -> Descriptor {
+    let (artifact_type, annotations) = match kind {
+        Kind::Image(_, manifest) | Kind::Artifact(manifest) => {
+            let of_config = || Some(manifest.config.media_type.as_str().to_owned());
+            (manifest.artifact_type.clone().or_else(of_config), &manifest.annotations)
+        }
+        Kind::Index(_, index) => (index.artifact_type.clone(), &index.annotations),
+    };
     Descriptor {
         media_type: descriptor.media_type.clone(),
         digest: descriptor.digest,
         size: descriptor.size,
-        annotations: manifest.annotations.clone(),
+        annotations: annotations.clone(),
         platform: None,
-        artifact_type: artifact_type.or_else(|| Some(manifest.config.media_type.as_str().to_owned())),
+        artifact_type,
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 use flatpass_oci::{
     Descriptor, Digest, Document as Read, Image, ImageConfig, ImageIndex, MAX_DOCUMENT_BYTES, Manifest,
-    RepositoryName,
+    RepositoryName, Tag,
 };
 use serde::Deserialize;
 
@@ -37,6 +37,8 @@ pub(super) struct Found {
 /// A manifest or an index.
 pub(super) struct FoundDocument {
     pub(super) descriptor: Descriptor,
+    /// What the entries that lead to it call it.
+    pub(super) names: Vec<Tag>,
     pub(super) content: Bytes,
     pub(super) kind: Kind,
 }
@@ -46,9 +48,12 @@ pub(super) enum Kind {
     Image(Option<Box<Image>>, Box<Manifest>),
     /// What is none of Flatpak's by itself, but may belong to one that is.
     Artifact(Box<Manifest>),
-    /// Numbers of the documents that it leads to.
-    Index(Vec<usize>),
+    /// An index, without its manifests: the numbers of the documents that it leads to.
+    Index(Vec<usize>, Box<ImageIndex>),
 }
+
+/// The name of an entry of an index: from `flatpak build-bundle` the ref, from others a tag.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 pub(super) fn read(path: &Path, namespace: &str) -> Result<Layout, LayoutError> {
     RepositoryName::parse(namespace).map_err(|error| LayoutError::Name(namespace.to_owned(), error))?;
@@ -144,17 +149,19 @@ impl Reader<'_> {
     /// Reads what a descriptor leads to, unless it was read before. Gives its number.
     fn visit(&mut self, walk: &mut Walk, descriptor: &Descriptor, depth: usize) -> Option<usize> {
         if let Some(seen) = walk.seen.get(&descriptor.digest) {
-            // A later entry of the same image may give it another name.
+            // A later entry of the same image may give it one more name.
             let document = walk.found.documents.get_mut((*seen)?)?;
-            document.descriptor.annotations.extend(descriptor.annotations.clone());
+            document.names.extend(name_of(descriptor));
             return *seen;
         }
         walk.seen.insert(descriptor.digest, None);
         match self.document(walk, descriptor, depth) {
             Ok((content, kind)) => {
                 let number = walk.found.documents.len();
-                walk.found.documents.push(FoundDocument { descriptor: descriptor.clone(), content, kind });
+                let names = name_of(descriptor).into_iter().collect();
+                let descriptor = descriptor.clone();
                 walk.seen.insert(descriptor.digest, Some(number));
+                walk.found.documents.push(FoundDocument { descriptor, names, content, kind });
                 Some(number)
             }
             Err(why) => {
@@ -176,9 +183,10 @@ impl Reader<'_> {
         let content = self.blob(&walk.found.folder, descriptor)?;
         let manifest = match Read::read(&content, &descriptor.media_type)? {
             Read::Manifest(manifest) => manifest,
-            Read::Index(index) => {
-                let children = index.manifests.iter().filter_map(|child| self.visit(walk, child, depth + 1));
-                return Ok((content.into(), Kind::Index(children.collect())));
+            Read::Index(mut index) => {
+                let children = std::mem::take(&mut index.manifests);
+                let children = children.iter().filter_map(|child| self.visit(walk, child, depth + 1));
+                return Ok((content.into(), Kind::Index(children.collect(), Box::new(index))));
             }
         };
         for blob in manifest.blobs() {
@@ -267,6 +275,10 @@ impl Reader<'_> {
     fn note(&mut self, what: &impl ToString, why: impl Into<String>) {
         self.notes.push(LayoutNote { what: what.to_string(), why: why.into() });
     }
+}
+
+fn name_of(entry: &Descriptor) -> Option<Tag> {
+    Tag::parse(entry.annotations.get(REF_NAME)?).ok()
 }
 
 pub(super) fn blob_path(folder: &str, digest: &Digest) -> String {
