@@ -157,6 +157,17 @@ pub enum RegistryError {
         /// The token server.
         host: String,
     },
+    /// The token server does not heed what it is asked for: its token opens more.
+    #[error(
+        "the token that {host} gives opens more than {repository}, which alone it was asked for, so it cannot be passed on. Give the store an \
+         account that may pull and nothing else at a registry whose tokens are for one repository, or let the registry take the store's own"
+    )]
+    TokenOpensMore {
+        /// The token server.
+        host: String,
+        /// What was asked for.
+        repository: String,
+    },
     /// The registry refuses the token that its own token server gave.
     #[error(
         "{host} does not take the token that its token server gave for {repository}: may the account pull from there?"

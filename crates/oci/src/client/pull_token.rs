@@ -6,6 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use flatpass_token::Secret;
 use reqwest::header::ACCEPT;
 use reqwest::{Method, StatusCode};
+use serde::Deserialize;
 use url::Url;
 
 use super::access::Pass;
@@ -62,8 +63,8 @@ impl PullTokens {
     /// Fetches a token to pull from that repository and for nothing more, and shows it to the registry.
     ///
     /// # Errors
-    /// [`RegistryError::NotForThisRealm`] before anything is sent; [`RegistryError::TokenIsPassword`], [`RegistryError::TokenRefused`],
-    /// or what else can go wrong on the way.
+    /// [`RegistryError::NotForThisRealm`] before anything is sent; [`RegistryError::TokenIsPassword`], [`RegistryError::TokenOpensMore`],
+    /// [`RegistryError::TokenRefused`], or what else can go wrong on the way.
     pub async fn fetch(&self, asked: &PullTokenRequest<'_>) -> Result<RegistryToken, RegistryError> {
         if !self.address.is_secret() {
             return Err(RegistryError::ClearText { host: self.address.host() });
@@ -78,17 +79,38 @@ impl PullTokens {
         if gives_away(token.secret.expose(), asked.user, asked.password.expose()) {
             return Err(RegistryError::TokenIsPassword { host: realm.host() });
         }
+        if says_more_than(token.secret.expose(), asked.repository) {
+            let (host, repository) = (realm.host(), asked.repository.to_string());
+            return Err(RegistryError::TokenOpensMore { host, repository });
+        }
         let pass = Pass::Bearer(token.secret.clone());
         let url = self.manifest(asked.repository, asked.digest);
         match self.knock(Method::HEAD, url, &pass).await? {
             // It may have gone in between, which says nothing about the token.
-            Knocked::Open | Knocked::Refuses(RegistryError::NotFound { .. }) => Ok(token),
+            Knocked::Open | Knocked::Refuses(RegistryError::NotFound { .. }) => {
+                if self.opens_other(asked, &pass).await? {
+                    let (host, repository) = (realm.host(), asked.repository.to_string());
+                    return Err(RegistryError::TokenOpensMore { host, repository });
+                }
+                Ok(token)
+            }
             Knocked::Asks(_) | Knocked::Refuses(RegistryError::Refused { .. }) => {
                 let (host, repository) = (self.address.host(), asked.repository.to_string());
                 Err(RegistryError::TokenRefused { host, repository })
             }
             Knocked::Refuses(error) => Err(error),
         }
+    }
+
+    /// Whether what should open one repository opens another one, which is closed to everybody else.
+    async fn opens_other(&self, asked: &PullTokenRequest<'_>, pass: &Pass) -> Result<bool, RegistryError> {
+        let Some((repository, digest)) = asked.other.filter(|(other, _)| *other != asked.repository) else {
+            return Ok(false);
+        };
+        let opens = |knocked| matches!(knocked, Knocked::Open);
+        let url = || self.manifest(repository, digest);
+        Ok(opens(self.knock(Method::HEAD, url(), pass).await?)
+            && !opens(self.knock(Method::HEAD, url(), &Pass::Nothing).await?))
     }
 
     fn manifest(&self, repository: &RepositoryName, digest: &Digest) -> Url {
@@ -120,6 +142,8 @@ pub struct PullTokenRequest<'a> {
     pub repository: &'a RepositoryName,
     /// A manifest that is there.
     pub digest: &'a Digest,
+    /// A manifest in another repository, if there is one. Token servers that do not heed what they are asked for give tokens that open it, too.
+    pub other: Option<(&'a RepositoryName, &'a Digest)>,
     /// The account at the registry.
     pub user: &'a str,
     /// Its password.
@@ -149,6 +173,42 @@ fn gives_away(token: &str, user: &str, password: &str) -> bool {
     has(token.as_bytes()) || decoded_has(token) || token.split(['.', ':']).any(decoded_has)
 }
 
+/// Whether a token that can be read says itself that it is for more than to pull from that repository. One that says nothing, or is in no
+/// form that is known here, is not judged by it; and none is trusted because of what it says.
+fn says_more_than(token: &str, repository: &RepositoryName) -> bool {
+    #[derive(Deserialize)]
+    struct Claims {
+        access: Vec<Access>,
+    }
+    #[derive(Deserialize)]
+    struct Access {
+        #[serde(alias = "Type")]
+        r#type: String,
+        #[serde(alias = "Name")]
+        name: String,
+        #[serde(alias = "Actions", default)]
+        actions: Vec<String>,
+    }
+    let mut parts = token.split('.');
+    let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    let engine = GeneralPurpose::new(
+        &alphabet::URL_SAFE,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    let payload = engine.decode(payload).unwrap_or_default();
+    let Ok(claims) = serde_json::from_slice::<Claims>(&payload) else { return false };
+    let is_asked_for = |access: &Access| {
+        access.actions.is_empty()
+            || (access.r#type == "repository"
+                && access.name == repository.as_str()
+                && access.actions.iter().all(|action| action == "pull"))
+    };
+    !claims.access.iter().all(is_asked_for)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,5 +233,39 @@ mod tests {
         }
         assert!(!gives_away("tok-abc", "a", "b"), "a short one stands there by chance");
         assert!(gives_away("YTpi", "a", "b") && gives_away("b", "a", "b"));
+    }
+
+    #[test]
+    fn a_token_that_says_itself_that_it_is_for_more_is_found_out_and_others_are_not_judged() {
+        let shop = RepositoryName::parse("shop/app").unwrap();
+        let token = |claims: &str| format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
+        let one = |kind: &str, name: &str, actions: &str| {
+            format!(r#"{{"type":"{kind}","name":"{name}","actions":[{actions}],"more":1}}"#)
+        };
+        let asked = one("repository", "shop/app", "\"pull\"");
+        for more in [
+            one("repository", "shop/app", "\"pull\",\"push\""),
+            one("repository", "shop/app", "\"*\""),
+            one("repository", "shop/other", "\"pull\""),
+            one("repository", "*", "\"pull\""),
+            one("registry", "catalog", "\"*\""),
+        ] {
+            assert!(says_more_than(&token(&format!(r#"{{"access":[{asked},{more}]}}"#)), &shop), "{more}");
+        }
+        let none = one("repository", "shop/other", "");
+        for good in [
+            token(&format!(r#"{{"access":[{asked}]}}"#)),
+            token(&format!(r#"{{"access":[{none},{asked}]}}"#)),
+            token(r#"{"access":[]}"#),
+            token(r#"{"access":null}"#),
+            token(r#"{"access":"repository:shop/other:pull"}"#),
+            token(r#"{"scope":"all"}"#),
+            token("["),
+            "hosted.1".to_owned(),
+            "a.b".to_owned(),
+            "a.!.c".to_owned(),
+        ] {
+            assert!(!says_more_than(&good, &shop), "{good}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::NoToken;
-use super::fetch::{Fetched, Fetcher};
+use super::fetch::{Fetched, Fetcher, Manifest};
 use crate::app::App;
 
 /// Tokens of one registry that are fetched at the same time.
@@ -126,8 +126,13 @@ impl Desk {
     }
 
     /// What opens that repository. If nothing is kept, and nobody is on the way already, somebody goes, whether or not the answer is
-    /// waited for.
-    pub(super) fn ticket(self: &Arc<Self>, name: &RepositoryName, digest: Digest) -> Waiting {
+    /// waited for. `other` finds a manifest that the token must not open.
+    pub(super) fn ticket(
+        self: &Arc<Self>,
+        name: &RepositoryName,
+        digest: Digest,
+        other: impl FnOnce() -> Option<Manifest>,
+    ) -> Waiting {
         let now = self.now();
         let host = self.host();
         let mut state = self.state();
@@ -149,9 +154,9 @@ impl Desk {
         let coming = coming.unwrap_or_else(|| {
             let (sender, coming) = watch::channel(None);
             slot.coming = Some(coming.clone());
-            let (desk, name) = (Arc::clone(self), name.clone());
+            let (desk, name, other) = (Arc::clone(self), name.clone(), other());
             tokio::spawn(async move {
-                let outcome = desk.go(&name, &digest).await;
+                let outcome = desk.go(&name, &digest, other.as_ref()).await;
                 let _nobody_waits = sender.send(Some(outcome));
             });
             coming
@@ -160,7 +165,7 @@ impl Desk {
     }
 
     /// Goes there, unless the registry was found to be down in the meantime, and keeps what comes of it.
-    async fn go(&self, name: &RepositoryName, digest: &Digest) -> Outcome {
+    async fn go(&self, name: &RepositoryName, digest: &Digest, other: Option<&Manifest>) -> Outcome {
         let _permit = self.at_once.acquire().await;
         let before = self.now();
         {
@@ -172,7 +177,7 @@ impl Desk {
                 return slot.or_spare(before, &down.outcome);
             }
         }
-        let fetched = self.fetcher.fetch(name, digest).await;
+        let fetched = self.fetcher.fetch(name, digest, other).await;
         let mut state = self.state();
         let all = &mut *state;
         let slot = all.slots.entry(name.clone()).or_default();

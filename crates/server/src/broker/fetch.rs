@@ -26,6 +26,13 @@ pub(super) struct Fetcher {
     tokens: PullTokens,
 }
 
+/// A manifest, and where it is.
+#[derive(Clone, Debug)]
+pub(super) struct Manifest {
+    pub(super) repository: RepositoryName,
+    pub(super) digest: Digest,
+}
+
 /// What they come back with.
 #[derive(Debug)]
 pub(super) enum Fetched {
@@ -58,11 +65,12 @@ impl Fetcher {
         })
     }
 
-    /// Fetches a token for one repository.
+    /// Fetches a token for one repository. It must not open the other one.
     pub(super) async fn fetch(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
+        other: Option<&Manifest>,
     ) -> Result<Fetched, NoToken> {
         let (realm, service) = match self.tokens.door(repository, digest).await? {
             Door::Open => return Ok(Fetched::NotNeeded),
@@ -79,6 +87,7 @@ impl Fetcher {
             service: service.as_deref(),
             repository,
             digest,
+            other: other.map(|other| (&other.repository, &other.digest)),
             user: &self.user,
             password: &self.password,
         };

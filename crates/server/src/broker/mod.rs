@@ -24,6 +24,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use self::desk::Desk;
+use self::fetch::Manifest;
 use crate::app::App;
 
 pub(crate) use self::desk::{Ticket, host_of};
@@ -100,7 +101,7 @@ impl Broker {
         let patience = PATIENCE.min(Duration::from_secs(app.config.limits.request_seconds) / 2);
         let deadline = Instant::now() + patience;
         let tickets = wanted.map(|(name, digest)| {
-            let waiting = desk.ticket(name, digest);
+            let waiting = desk.ticket(name, digest, || elsewhere(app, repo, name));
             async move { (name, waiting.until(deadline).await) }
         });
         join_all(tickets).await.into_iter().collect()
@@ -120,4 +121,13 @@ impl Broker {
         desks.insert(repo.to_owned(), Arc::clone(&desk));
         Ok(desk)
     }
+}
+
+/// An image in another repository of the repo, rather one that must be bought: what is free may be everybody's at the registry, too.
+fn elsewhere(app: &App, repo: &str, name: &RepositoryName) -> Option<Manifest> {
+    let snapshot = app.snapshot.load();
+    let view = snapshot.repos.get(repo)?;
+    let others = view.images.as_ref()?.images().iter().filter(|image| image.repository != *name);
+    let chosen = others.max_by_key(|image| view.offers.contains_key(view.owner(image.name())))?;
+    Some(Manifest { repository: chosen.repository.clone(), digest: chosen.digest })
 }

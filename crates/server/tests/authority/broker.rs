@@ -269,6 +269,38 @@ async fn a_token_that_is_the_password_in_disguise_stays_here() {
 }
 
 #[tokio::test]
+async fn a_token_that_opens_more_than_was_asked_for_stays_here() {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let registry = registry().await;
+    let (shop, access) = scene(&registry).await;
+    // Nothing can be read in it, but it opens what else is sold.
+    registry.hold(|held| held.ignores_scope = true);
+    let answer = asked(&shop, Some(&access), &[PAID]).await;
+    assert_eq!(why(&answer).0, "unavailable");
+    assert!(!answer.to_string().contains("hosted."), "{answer}");
+    // What the registry lets everybody have proves nothing against a token.
+    shop.pass_seconds(600);
+    registry.hold(|held| {
+        held.open = vec!["shop/pro".to_owned(), "shop/free".to_owned(), "shop/mixed".to_owned()]
+    });
+    assert_eq!(asked(&shop, Some(&access), &[PAID]).await["tokens"].as_array().unwrap().len(), 1);
+    // It says itself that it is for more, though the registry does not show it.
+    shop.pass_seconds(600);
+    registry.hold(|held| (held.ignores_scope, held.open) = (false, Vec::new()));
+    let claims =
+        json!({ "access": [{ "type": "repository", "name": "shop/paid", "actions": ["pull", "push"] }] });
+    let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let body = json!({ "token": token }).to_string();
+    registry.hold(|held| held.answer = Some((200, Vec::new(), body)));
+    registry.scopes();
+    let answer = asked(&shop, Some(&access), &[PAID]).await;
+    assert_eq!(why(&answer).0, "unavailable");
+    assert!(!answer.to_string().contains(&token), "{answer}");
+    assert_eq!(registry.hold(|held| held.looked.len()), 1, "and it is shown to nobody");
+}
+
+#[tokio::test]
 async fn a_registry_with_passwords_only_is_told_apart_and_one_that_asks_for_nothing_is_open() {
     let registry = registry().await;
     let (shop, access) = scene(&registry).await;

@@ -46,6 +46,10 @@ pub(crate) struct Held {
     /// These repositories are not the account's.
     pub(crate) withheld: Vec<String>,
     pub(crate) is_public: bool,
+    /// These repositories are everybody's.
+    pub(crate) open: Vec<String>,
+    /// Any token opens all that is the account's.
+    pub(crate) ignores_scope: bool,
 }
 
 pub(crate) struct HostedRegistry {
@@ -69,6 +73,8 @@ impl HostedRegistry {
             answer: None,
             withheld: Vec::new(),
             is_public: false,
+            open: Vec::new(),
+            ignores_scope: false,
         };
         let held = Arc::new(Mutex::new(held));
         let (is_open, opened) = watch::channel(true);
@@ -217,8 +223,9 @@ impl Held {
             _ => format!("repository:{repository}:pull"),
         };
         let token = authorization.trim_start_matches("Bearer ");
-        let has = self.tokens.get(token).is_some_and(|opens| *opens == scope);
-        if !self.is_public && (!has || self.withheld.iter().any(|name| name == repository)) {
+        let has = self.tokens.get(token).is_some_and(|opens| *opens == scope || self.ignores_scope);
+        let is_open = self.is_public || self.open.iter().any(|name| name == repository);
+        if !is_open && (!has || self.withheld.iter().any(|name| name == repository)) {
             let realm = self.realm.clone().unwrap_or_else(|| format!("{base}token"));
             let bearer = format!(
                 "Bearer realm=\"{realm}\",service=\"hosted\",scope=\"repository:all:pull,push,delete\""
