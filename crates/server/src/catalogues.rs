@@ -61,3 +61,56 @@ fn are_alike(one: &RepoSource, other: &RepoSource) -> bool {
         _ => one == other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use flatpass_store::{Registry, RegistryAccess};
+
+    use super::*;
+
+    fn registry(change: impl FnOnce(&mut Registry)) -> RepoSource {
+        let mut registry = Registry {
+            url: "https://registry.example/".to_owned(),
+            namespace: Some("shop".to_owned()),
+            repositories: None,
+            access: RegistryAccess::Realm,
+            service: "registry.example".to_owned(),
+            robot: None,
+            webhook: None,
+        };
+        change(&mut registry);
+        RepoSource::Registry(registry)
+    }
+
+    #[test]
+    fn what_was_seen_of_one_part_of_a_registry_says_nothing_of_another() {
+        let (seen, first) = (Catalogues::default(), registry(|_| ()));
+        assert!(seen.get("apps", &first).is_none());
+        assert!(seen.put("apps", &first, Catalogue::new(Vec::new())));
+        assert!(!seen.put("apps", &first, Catalogue::new(Vec::new())), "that is no news");
+        // By another right, under another name at the token server: the same images.
+        for same in [
+            registry(|other| other.access = RegistryAccess::Broker),
+            registry(|other| other.service = "other".to_owned()),
+        ] {
+            assert!(seen.get("apps", &same).is_some(), "{same:?}");
+        }
+        for other in [
+            registry(|other| other.url = "https://registry.example:444/".to_owned()),
+            registry(|other| other.namespace = Some("shop/free".to_owned())),
+            registry(|other| other.namespace = None),
+            registry(|other| other.repositories = Some(vec!["shop/a".to_owned()])),
+            RepoSource::OciLayout("/srv/images".into()),
+        ] {
+            assert!(seen.get("apps", &other).is_none(), "{other:?}");
+            assert!(seen.put("other", &other, Catalogue::new(Vec::new())), "{other:?}");
+        }
+        assert!(seen.get("apps", &first).is_some());
+        let layout = |path: &str| RepoSource::OciLayout(path.into());
+        assert!(seen.get("other", &layout("/srv/images")).is_some());
+        assert!(seen.get("other", &layout("/srv/others")).is_none());
+        assert!(seen.get("other", &RepoSource::Ostree("/srv/images".into())).is_none());
+        seen.keep(|repo| repo == "apps");
+        assert!(seen.get("other", &layout("/srv/images")).is_none() && seen.get("apps", &first).is_some());
+    }
+}

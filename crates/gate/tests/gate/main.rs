@@ -4,6 +4,7 @@ mod freshness;
 mod generated;
 mod http;
 mod images;
+mod indexes;
 mod lanes;
 mod layouts;
 mod leaks;
