@@ -4,7 +4,7 @@ use flatpass_gate::{Policy, Rules};
 use flatpass_token::{AccessTable, Grant, UnixTime, Verb};
 use serde_json::{Value, json};
 
-use crate::images::{Counter, Images, MANIFEST};
+use crate::images::{Counter, INDEX, Images, MANIFEST};
 use crate::shop::{FREE, LOCALE, OTHER, PAID, basic};
 use crate::wire::{Reply, Server, without_date};
 
@@ -36,6 +36,11 @@ fn an_image_that_must_be_bought_needs_a_token_for_its_ref_and_its_build() {
     let subject = json!({ "mediaType": MANIFEST, "digest": images.digest(PAID), "size": 1 });
     let signature = images.artifact(&subject, "text/signature");
     images.add(&signature);
+    // An index of what is none of Flatpak's belongs to its subject, with all that it lists.
+    let listed = images.artifact(&Value::Null, "text/note");
+    let bundle = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [listed], "subject": subject });
+    let bundle = images.put_json(INDEX, &bundle);
+    images.add(&bundle);
     let old = all_of(&images, PAID);
     for policy in [Policy::Refs, Policy::Objects] {
         let counter = Counter::open(&images, Rules::new(policy));
@@ -47,7 +52,9 @@ fn an_image_that_must_be_bought_needs_a_token_for_its_ref_and_its_build() {
             assert_eq!(ask(&server, &path, Some("Bearer nonsense")).status, 200, "a bad token does not hurt");
         }
         let mut paths = old.clone();
-        paths.push(format!("apps/org.test.paid/manifests/{}", signature["digest"].as_str().unwrap()));
+        for manifest in [&signature, &bundle, &listed] {
+            paths.push(format!("apps/org.test.paid/manifests/{}", manifest["digest"].as_str().unwrap()));
+        }
         let build = |commits: &[String]| {
             let grant = Grant::for_ids(&[Verb::Download], ["org.test.Paid"]);
             desk.bearer(&[Grant { commits: Some(commits.to_vec()), ..grant }])
