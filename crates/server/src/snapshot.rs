@@ -13,8 +13,8 @@ use flatpass_gate::{
 use flatpass_oci::Catalogue;
 use flatpass_ostree::{Checksum, Summary, SummaryRef};
 use flatpass_store::{
-    Entitlement, KeyPhase, Repo, RepoListing, RepoPolicy, RepoSource, Store, StoreError, StoredOffer,
-    is_repo_name,
+    Entitlement, KeyPhase, Repo, RepoListing, RepoPolicy, RepoSource, RepoTokens, Store, StoreError,
+    StoredOffer, is_repo_name,
 };
 use flatpass_token::{AccessTable, KeySet, RefKind, RefName, SigningKey, UnixTime, Verifier, VerifierConfig};
 use url::Url;
@@ -274,6 +274,8 @@ impl Snapshot {
             urls: Vec::new(),
             open_token_types: Vec::new(),
             gpg_key: None,
+            tokens: RepoTokens::Jwt,
+            former_tokens: None,
             created_at: UnixTime(0),
         };
         let (offers, refs) = (BTreeMap::new(), Arc::default());

@@ -80,6 +80,18 @@ pub enum StoreError {
         "\"{0}\" is not a repo name: use 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit"
     )]
     RepoName(String),
+    /// No issuer of this name.
+    #[error("there is no issuer named \"{0}\"")]
+    NoIssuer(String),
+    /// An issuer of this name exists.
+    #[error("there is already an issuer named \"{0}\"")]
+    IssuerExists(String),
+    /// A repo takes the issuer's tokens.
+    #[error("the repo \"{0}\" takes this issuer's tokens")]
+    IssuerUsed(String),
+    /// No rule of this id.
+    #[error("there is no rule \"{0}\" of this issuer")]
+    NoIssuerRule(String),
     /// The repo is not in a registry.
     #[error("the repo \"{0}\" is not in a registry")]
     NoRegistry(String),

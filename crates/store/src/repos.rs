@@ -10,6 +10,7 @@ use sqlx::Row as _;
 
 use crate::backend::{Connection, Row};
 use crate::registries::{self, Registry};
+use crate::repo_tokens::{self, FormerTokens, RepoTokens};
 use crate::{Store, StoreError, mark_changed, time};
 
 /// Where the content of a repo is.
@@ -180,6 +181,11 @@ pub struct Repo {
     pub open_token_types: Vec<i32>,
     /// The public OpenPGP key that it is signed with, in base64, for the files that clients add it by.
     pub gpg_key: Option<String>,
+    /// Which kind of token opens it.
+    pub tokens: RepoTokens,
+    /// The kind before that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub former_tokens: Option<FormerTokens>,
     /// When it was added.
     pub created_at: UnixTime,
 }
@@ -221,6 +227,7 @@ fn source(row: &Row) -> Result<RepoSource, StoreError> {
 
 fn repo(row: &Row) -> Result<Repo, StoreError> {
     let list = |column: &str| row.try_get::<String, _>(column);
+    let (tokens, former_tokens) = repo_tokens::of_row(row)?;
     Ok(Repo {
         name: row.try_get("name")?,
         source: source(row)?,
@@ -232,6 +239,8 @@ fn repo(row: &Row) -> Result<Repo, StoreError> {
         open_token_types: serde_json::from_str(&list("open_token_types")?)
             .map_err(|_| StoreError::Corrupt("repos.open_token_types"))?,
         gpg_key: row.try_get("gpg_key")?,
+        tokens,
+        former_tokens,
         created_at: time(row, "created_at")?,
     })
 }

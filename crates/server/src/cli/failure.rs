@@ -67,6 +67,14 @@ impl Failure {
             StoreError::ServiceTaken { .. } => {
                 "give one of the registries another service, in its settings and with --service".to_owned()
             }
+            StoreError::NoIssuer(_) => "see the issuers with `flatpass issuer list`, or add one: flatpass issuer add NAME --issuer URL".to_owned(),
+            StoreError::IssuerExists(name) => {
+                format!("use another name, or remove the old one first: flatpass issuer remove {name}")
+            }
+            StoreError::IssuerUsed(name) => {
+                format!("let {name} take other tokens first: flatpass repo set {name} --tokens jwt")
+            }
+            StoreError::NoIssuerRule(_) => "see the rules with: flatpass issuer show NAME".to_owned(),
             StoreError::NoGroup(_) => {
                 "see the groups with `flatpass group list`, or make one: flatpass group add NAME".to_owned()
             }

@@ -22,6 +22,7 @@ mod registry;
 mod repo;
 mod repo_check;
 mod repo_listing;
+mod repo_tokens;
 mod robot;
 mod serve;
 mod shell;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Subcommand};
 use flatpass_ostree::repo::{Mode, Repo as OstreeRepo, RepoError};
-use flatpass_store::{AppPattern, NewRepo, Repo, RepoPolicy, RepoSource, StoreError};
+use flatpass_store::{AppPattern, NewRepo, Repo, RepoPolicy, RepoSource, RepoTokens, StoreError};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -17,7 +17,7 @@ use super::registry::settings::Settings;
 use super::registry::{add, certificates, change};
 use super::repo_listing::{self, ListingOptions};
 use super::shell::quoted;
-use super::{Shop, gpg_key, repo_check, system_rng};
+use super::{Shop, gpg_key, repo_check, repo_tokens, system_rng};
 
 /// What can be done with repos.
 #[derive(Subcommand)]
@@ -57,9 +57,9 @@ pub(super) enum RepoCommand {
         registry: RegistryOptions,
     },
     /// Change what a repo was added with
-    #[command(after_help = format!("{}\n\n{}", repo_listing::HELP, options::HELP))]
+    #[command(after_help = format!("{}\n\n{}", repo_listing::HELP, format!("{}\n\n{}", repo_tokens::HELP, options::HELP)))]
     #[command(group = ArgGroup::new("change").required(true).multiple(true)
-        .args(["gpg_key", "no_gpg_key", "signing_key", "per_person_index", "one_index"])
+        .args(["gpg_key", "no_gpg_key", "signing_key", "per_person_index", "one_index", "tokens"])
         .args(RegistryOptions::NAMES).args(change::NAMES))]
     Set {
         /// Its name
@@ -75,6 +75,9 @@ pub(super) enum RepoCommand {
         /// Give every member of a private repo the one index that is in the repository
         #[arg(long, conflicts_with_all = ["signing_key", "per_person_index"])]
         one_index: bool,
+        /// Which kind of token opens it: jwt, opaque, flat-manager or issuer:NAME
+        #[arg(long, value_name = "KIND")]
+        tokens: Option<RepoTokens>,
         #[command(flatten)]
         registry: RegistryOptions,
         #[command(flatten)]
@@ -145,9 +148,10 @@ pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Fai
             };
             Ok(Answer::new(text, with_url(shop, &repo)))
         }
-        RepoCommand::Set { name, gpg_key, no_gpg_key, listing, one_index, registry, change } => {
+        RepoCommand::Set { name, gpg_key, no_gpg_key, listing, one_index, tokens, registry, change } => {
             let mut repo = shop.store.repo(&name).await?.ok_or(StoreError::NoRepo(name))?;
             if repo.source.is_oci() {
+                repo_tokens::for_ostree_only(tokens.as_ref())?;
                 add::for_ostree_only(gpg_key.as_deref(), listing.read(repo.policy)?.as_ref())?;
                 return change::run(shop, &repo, &registry, &change).await;
             }
@@ -171,6 +175,10 @@ pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Fai
                 shop.store.set_repo_listing(&repo.name, listing.as_ref(), shop.now, rng).await?;
                 told.push(repo_listing::told(&repo.name, listing.as_ref()));
             }
+            if let Some(tokens) = &tokens {
+                repo = shop.store.set_repo_tokens(&repo.name, tokens, shop.now).await?;
+                told.push(repo_tokens::told(&repo));
+            }
             let mut json = with_url(shop, &repo);
             let listing = shop.store.repo_listing(&repo.name).await?;
             json["per_person_index"] = json!(listing.is_some());
@@ -183,12 +191,16 @@ pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Fai
                 .iter()
                 .map(|repo| {
                     let url = remote_url(shop, repo);
-                    [repo.name.clone(), repo.policy.to_string(), repo.source.to_string(), url]
+                    let (policy, tokens) = (repo.policy.to_string(), repo.tokens.to_string());
+                    [repo.name.clone(), policy, tokens, repo.source.to_string(), url]
                 })
                 .collect();
             let none = "No repo yet. Add one with: flatpass repo add NAME PATH";
             let json = repos.iter().map(|repo| with_url(shop, repo)).collect();
-            Ok(Answer::new(table(["repo", "policy", "source", "url"], &rows, none), Value::Array(json)))
+            Ok(Answer::new(
+                table(["repo", "policy", "tokens", "source", "url"], &rows, none),
+                Value::Array(json),
+            ))
         }
         RepoCommand::Remove { name } => {
             shop.store.remove_repo(&name, shop.now).await?;
