@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flatpass_token::{UnixTime, VerifiedToken, Verifier, VerifyError};
 
+use crate::disk::Disk;
 use crate::request::{Field, Headers};
 
 /// A user name and a password in base64 are not longer than this.
@@ -20,12 +21,38 @@ pub(crate) enum Unknown {
     Refused(VerifyError),
 }
 
+/// As [`verify`], where the token may be of a kind that somebody must be asked about: [`VerifyError::Unasked`] on threads that must not
+/// wait.
+pub(crate) fn verify_asking(
+    headers: &Headers<'_>,
+    verifier: &Verifier,
+    now: UnixTime,
+    disk: Disk,
+    used: impl FnOnce(&VerifiedToken),
+) -> Result<VerifiedToken, Unknown> {
+    let bearer = match disk {
+        Disk::Cached => Verifier::verify,
+        Disk::Wait => Verifier::verify_waiting,
+    };
+    verify_by(headers, verifier, now, bearer, used)
+}
+
 /// Verifies what the request says: a ref token as Bearer, or an access token as the password of Basic, whose user name does
 /// not matter, or as the certificate of the client. `used` is told of a good access token.
 pub(crate) fn verify(
     headers: &Headers<'_>,
     verifier: &Verifier,
     now: UnixTime,
+    used: impl FnOnce(&VerifiedToken),
+) -> Result<VerifiedToken, Unknown> {
+    verify_by(headers, verifier, now, Verifier::verify, used)
+}
+
+fn verify_by(
+    headers: &Headers<'_>,
+    verifier: &Verifier,
+    now: UnixTime,
+    bearer: fn(&Verifier, &str, UnixTime) -> Result<VerifiedToken, VerifyError>,
     used: impl FnOnce(&VerifiedToken),
 ) -> Result<VerifiedToken, Unknown> {
     let value = match headers.authorization {
@@ -45,7 +72,7 @@ pub(crate) fn verify(
     let (scheme, credentials) = value.trim().split_once(' ').ok_or(Unknown::Malformed)?;
     let credentials = credentials.trim_start();
     if scheme.eq_ignore_ascii_case("bearer") {
-        verifier.verify(credentials, now).map_err(Unknown::Refused)
+        bearer(verifier, credentials, now).map_err(Unknown::Refused)
     } else if scheme.eq_ignore_ascii_case("basic") {
         let password = basic_password(credentials).ok_or(Unknown::Malformed)?;
         verify_secret(&password, verifier, now, used)

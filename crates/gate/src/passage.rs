@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use flatpass_ostree::{Checksum, DeltaFile, ObjectKind, RefPath, RepoPath};
-use flatpass_token::{RefName, Verb, VerifiedToken};
+use flatpass_token::{RefName, Verb, VerifiedToken, VerifyError};
 
 use crate::answer::{Body, HeadWriter};
-use crate::credentials;
+use crate::credentials::{self, Unknown};
 use crate::disk::{Disk, DiskError};
 use crate::facts::{self, CommitFacts, Damage};
 use crate::file_cache::Freshness;
@@ -243,7 +243,13 @@ impl Passage<'_> {
                 uses.note(token.id(), now, self.request);
             }
         };
-        credentials::verify(&self.request.headers, self.gate.verifier(), now, used).map_err(Refusal::Unknown)
+        let verifier = self.gate.verifier();
+        credentials::verify_asking(&self.request.headers, verifier, now, self.disk, used).map_err(|unknown| {
+            match unknown {
+                Unknown::Refused(VerifyError::Unasked) => Refusal::WouldWait,
+                other => Refusal::Unknown(other),
+            }
+        })
     }
 
     /// The list of refs and what belongs to it.

@@ -119,7 +119,7 @@ pub(crate) fn answer(words: &Words, private: bool, refusal: Refusal) -> Answer {
     };
     // A struct of texts and a number cannot fail to become JSON; if it did, the status alone would say enough.
     let body = Bytes::from(serde_json::to_vec(&problem).unwrap_or_default());
-    let secret = private || saying.challenge.is_some();
+    let secret = private || saying.challenge.is_some() || matches!(refusal, Refusal::Unknown(_));
     let mut head = HeadWriter::new(saying.status)
         .field("Cache-Control", if secret { "private, no-store" } else { "no-cache" })
         .optional("Vary", secret.then_some("Authorization"))
@@ -150,6 +150,7 @@ fn retry_after(refusal: Refusal) -> Option<&'static str> {
     match refusal {
         Refusal::NotIndexed | Refusal::Unseen | Refusal::Crowded => Some("1"),
         Refusal::TooManyIndexes => Some("3"),
+        Refusal::Unknown(Unknown::Refused(error)) if error.is_passing() => Some("5"),
         _ => None,
     }
 }
@@ -181,6 +182,12 @@ fn say(words: &Words, refusal: Refusal) -> Saying {
             challenge: Some(None),
         },
         Refusal::Unknown(Unknown::Malformed) => invalid("The Authorization field cannot be read."),
+        Refusal::Unknown(Unknown::Refused(error)) if error.is_passing() => plain(
+            503,
+            "token-unchecked",
+            "The token cannot be checked now",
+            &format!("{error} Try again in a moment; if it goes on, tell whoever runs the repository."),
+        ),
         Refusal::Unknown(Unknown::Refused(error)) => invalid(&error.description()),
         Refusal::OutOfScope(scope) => {
             let (lacks, next) = match scope {

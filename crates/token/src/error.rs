@@ -1,6 +1,6 @@
 //! Why a token is refused.
 
-use crate::UnixTime;
+use crate::{LookupError, UnixTime};
 
 /// Why a token is refused. `Display` is a sentence that fits RFC 6750's `error_description`: it has no quotes
 /// and no backslashes, and nothing that the sender wrote.
@@ -11,7 +11,7 @@ pub enum VerifyError {
     TooLong,
     /// It is not three base64url parts, or the header is no JSON object that a token can have
     /// (RFC 7515 section 7.1).
-    #[error("The token is not a signed token of this store.")]
+    #[error("The token is not a token of this store.")]
     Malformed,
     /// The header's `typ` is not `at+jwt` (RFC 9068 section 4).
     #[error("The token is of another type than an access token.")]
@@ -63,15 +63,53 @@ pub enum VerifyError {
     /// It was valid, and was revoked.
     #[error("The token was revoked.")]
     Revoked,
+    /// It says who somebody is, or is for something else than calling an API: an ID token, a refresh token, a logout token.
+    #[error("The token is no access token but of another kind, such as an ID token.")]
+    IdToken,
+    /// It is good only for who proves to have a key, which nobody can here (`cnf`, RFC 7800).
+    #[error("The token is bound to a key of its holder, so it is not accepted as a bearer token.")]
+    Bound,
+    /// Its issuer says that it is not, or no longer, in force.
+    #[error("The issuer of the token says that it is not, or no longer, in force.")]
+    Inactive,
+    /// It is of a kind that the repository does not take, or no longer.
+    #[error("This repository takes tokens of another kind.")]
+    OtherKind,
+    /// What it is must be asked, which may take a while: verify it where that is allowed. Nobody is told this.
+    #[error("What the token is has to be asked.")]
+    Unasked,
+    /// Who knows what it is cannot be asked now.
+    #[error("Whether the token is good cannot be found out now, because its issuer cannot be reached.")]
+    Unreachable,
+    /// Too many tokens are being looked up.
+    #[error(
+        "Whether the token is good cannot be found out now, because too many tokens are being looked up."
+    )]
+    Crowded,
     /// It is not the secret of any access token.
     #[error("The access token is not known here.")]
     UnknownSecret,
 }
 
 impl VerifyError {
+    /// Whether nothing is known of the token, so that the same one may be good a moment later.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Unasked | Self::Unreachable | Self::Crowded)
+    }
+
     /// The sentence for a person, as for RFC 6750's `error_description`.
     #[must_use]
     pub fn description(&self) -> String {
         self.to_string()
+    }
+}
+
+impl From<LookupError> for VerifyError {
+    fn from(error: LookupError) -> Self {
+        match error {
+            LookupError::Unreachable => Self::Unreachable,
+            LookupError::Busy => Self::Crowded,
+        }
     }
 }

@@ -40,14 +40,17 @@
 //! ```
 //!
 //! # What it does not promise
-//! - It knows no clock and no network: the caller says what time it is and brings keys and revocations.
+//! - It knows no clock and no network: the caller says what time it is and brings keys and revocations, and whom to ask
+//!   about tokens that say nothing themselves ([`Lookup`], [`Introspector`], [`KeySource`]).
 //! - A token is a bearer token: whoever holds it may use it until it expires or is revoked.
 //! - Keys and the secret part of signatures come from the cryptographic library's own generator, because a
 //!   predictable one there would give the key away; everything else that is random takes a generator.
 
+mod accepts;
 mod access;
 mod claims;
 mod error;
+mod foreign;
 mod grant;
 mod key;
 mod key_set;
@@ -60,9 +63,14 @@ mod unverified;
 mod verified;
 mod verifier;
 
+pub use accepts::{Accepts, Former, Lookup, LookupError, REFERENCE_PREFIX, Reference, TokenKind};
 pub use access::{AccessGrant, AccessTable};
 pub use claims::Claims;
 pub use error::VerifyError;
+pub use foreign::{
+    ClaimRule, ClaimRuleError, ForeignCheck, ForeignIssuer, ForeignKey, ForeignKeyError, ForeignKeySet,
+    ForeignKeySetError, ForeignKeys, Introspection, IntrospectionError, Introspector, KeySource, RefusedKey,
+};
 pub use grant::{CommitMade, Grant, UnknownVerb, Verb};
 pub use key::{Jwk, KeyError, PublicKey, SignError, SigningKey};
 pub use key_set::{KeySet, KeySetError};

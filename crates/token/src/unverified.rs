@@ -98,7 +98,12 @@ impl<'a> UnverifiedToken<'a> {
     /// [`VerifyError::Malformed`] when it is not base64url, [`VerifyError::Claims`] or
     /// [`VerifyError::Audience`] when these are not the claims of an access token.
     pub fn claims(&self) -> Result<Claims, VerifyError> {
-        Claims::from_json(&decode(self.payload)?)
+        Claims::from_json(&self.payload()?)
+    }
+
+    /// The payload, decoded.
+    pub(crate) fn payload(&self) -> Result<Vec<u8>, VerifyError> {
+        decode(self.payload)
     }
 
     /// What was signed.

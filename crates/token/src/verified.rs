@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::accepts::Reference;
+use crate::foreign::{ForeignIssuer, ForeignKey, ForeignKeys};
 use crate::grant::{Asked, CommitMade};
 use crate::losses::Losses;
 use crate::{Claims, Grant, PublicKey, RefName, UnixTime, Verb};
@@ -30,13 +32,41 @@ pub(crate) struct Content {
 }
 
 /// By what the bearer showed who they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Proof {
     /// A token signed with this key.
     Signature { key: Arc<PublicKey>, issued_at: UnixTime, not_before: Option<UnixTime> },
     /// The secret of an access token.
     Secret,
+    /// A reference token that was looked up; what was found is believed until then.
+    Reference { issued_at: UnixTime, fresh_until: UnixTime },
+    /// A token of somebody else: signed with this key, or, without one, asked about.
+    Foreign {
+        issuer: Arc<ForeignIssuer>,
+        key: Option<(Arc<ForeignKeys>, Arc<ForeignKey>)>,
+        /// Until when the issuer's answer is believed; `None` for a signature.
+        fresh_until: Option<UnixTime>,
+        issued_at: Option<UnixTime>,
+        not_before: Option<UnixTime>,
+    },
 }
+
+impl PartialEq for Proof {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Signature { key, issued_at, not_before },
+                Self::Signature { key: other, issued_at: at, not_before: from },
+            ) => key == other && issued_at == at && not_before == from,
+            (Self::Secret, Self::Secret) => true,
+            (Self::Reference { issued_at, .. }, Self::Reference { issued_at: at, .. }) => issued_at == at,
+            (Self::Foreign { issuer, .. }, Self::Foreign { issuer: other, .. }) => Arc::ptr_eq(issuer, other),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Proof {}
 
 impl Content {
     pub(crate) fn from_claims(claims: Claims, key: Arc<PublicKey>) -> Self {
@@ -47,6 +77,17 @@ impl Content {
             grants: claims.authorization_details.into(),
             expires_at: Some(claims.exp),
             proof: Proof::Signature { key, issued_at: claims.iat, not_before: claims.nbf },
+        }
+    }
+
+    pub(crate) fn of_reference(reference: Reference, fresh_until: UnixTime) -> Self {
+        Self {
+            id: reference.id.into(),
+            subject: reference.subject.into(),
+            session: Some(reference.session.into()),
+            grants: reference.grants.into(),
+            expires_at: Some(reference.expires_at),
+            proof: Proof::Reference { issued_at: reference.issued_at, fresh_until },
         }
     }
 
@@ -150,7 +191,9 @@ impl VerifiedToken {
 
     fn told(&self) -> Option<(&Losses, UnixTime)> {
         match (self.losses.as_deref(), &self.content.proof) {
-            (Some(losses), Proof::Signature { issued_at, .. }) => Some((losses, *issued_at)),
+            (Some(losses), Proof::Signature { issued_at, .. } | Proof::Reference { issued_at, .. }) => {
+                Some((losses, *issued_at))
+            }
             _ => None,
         }
     }

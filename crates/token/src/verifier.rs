@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use crate::accepts::{Accepts, Lookup, REFERENCE_PREFIX, TokenKind};
+use crate::foreign::{ForeignCheck, ForeignIssuer, ForeignKeys};
 use crate::key::{ALGORITHM, TOKEN_TYPE};
 use crate::losses::Losses;
 use crate::verified::{Content, Proof};
@@ -18,6 +20,12 @@ use crate::{
 const ISSUED_AHEAD_SECONDS: i64 = 60;
 /// One entry of the cache is counted for each piece of a token of this length.
 const CACHE_ENTRY_BYTES: usize = 2048;
+/// For so many seconds it is believed what was found of a reference token; revocations are known at once.
+const REFERENCE_FRESH_SECONDS: i64 = 60;
+/// And so many that a token is not good.
+const NOT_GOOD_SECONDS: i64 = 5;
+/// So many tokens that are not good are remembered.
+const NOT_GOOD_ENTRIES: usize = 4096;
 /// A secret has some 40 characters; what is longer than this is not worth hashing.
 const MAX_SECRET_BYTES: usize = 256;
 
@@ -58,6 +66,24 @@ pub struct Verifier {
     access_tokens: ArcSwap<AccessTable>,
     revocations: ArcSwap<Revocations>,
     cache: Cache<Box<str>, Arc<Content>, ByLength>,
+    accepts: ArcSwap<Accepts>,
+    lookup: ArcSwapOption<Asking>,
+    /// What was asked about, by hash: tokens that are good, and, apart so that invented ones put none of these out, others.
+    asked: Cache<SecretHash, Arc<Content>>,
+    not_good: Cache<SecretHash, NotGood>,
+}
+
+/// Whom to ask about reference tokens.
+#[derive(Debug)]
+struct Asking(Arc<dyn Lookup>);
+
+/// What was found of a token that is not good.
+#[derive(Clone, Debug)]
+struct NotGood {
+    why: VerifyError,
+    believed_until: UnixTime,
+    /// The issuer that said so, by whose rules; `None` for reference tokens.
+    by: Option<Arc<ForeignIssuer>>,
 }
 
 #[derive(Clone, Debug)]
@@ -80,6 +106,10 @@ impl Verifier {
             access_tokens: ArcSwap::default(),
             revocations: ArcSwap::default(),
             cache: Cache::with_weighter(entries, entries as u64, ByLength),
+            accepts: ArcSwap::default(),
+            lookup: ArcSwapOption::empty(),
+            asked: Cache::new(entries),
+            not_good: Cache::new(NOT_GOOD_ENTRIES.min(entries)),
         }
     }
 
@@ -106,31 +136,196 @@ impl Verifier {
         self.access_tokens.store(Arc::new(table));
     }
 
+    /// From now on only tokens of that kind are accepted as Bearer. Without it, that is [`TokenKind::Signed`].
+    pub fn set_accepts(&self, accepts: Accepts) {
+        self.accepts.store(Arc::new(accepts));
+    }
+
+    /// Who is asked about reference tokens from now on. Where nobody is, they are not known.
+    pub fn set_lookup(&self, lookup: Option<Arc<dyn Lookup>>) {
+        self.lookup.store(lookup.map(|lookup| Arc::new(Asking(lookup))));
+    }
+
     /// From now on these are refused, also if they were verified before, and tokens of accounts that lost something allow no
     /// more than the account still holds.
     pub fn set_revocations(&self, revocations: Revocations) {
         self.revocations.store(Arc::new(revocations));
     }
 
-    /// Checks a signed token (RFC 9068 section 4, RFC 8725 section 3).
+    /// Checks a token (RFC 9068 section 4, RFC 8725 section 3, RFC 7662).
     ///
-    /// A token that was verified before is not verified again and costs no allocation, but its times, its key,
-    /// the revocations and the losses of its account are checked each time.
+    /// It asks nobody and waits for nothing. A token that was verified before is not verified again and costs no allocation, but its
+    /// times, its key, the revocations and the losses of its account are checked each time.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
+    /// The first thing that is wrong with it; [`VerifyError::Unasked`] when that must be asked.
     pub fn verify(&self, token: &str, now: UnixTime) -> Result<VerifiedToken, VerifyError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(VerifyError::TooLong);
         }
-        if let Some(known) = self.cache.get(token) {
-            let losses = self.check_still_good(&known, now)?;
+        let accepts = self.accepts.load();
+        if token.starts_with(REFERENCE_PREFIX) {
+            return self.verify_reference(&accepts, token, now);
+        }
+        match &accepts.kind {
+            TokenKind::Foreign(issuer) => {
+                let verified = match &issuer.check {
+                    ForeignCheck::Keys(keys) => self.verify_foreign(&accepts, issuer, keys, token, now),
+                    ForeignCheck::Introspection(_) => self.verify_asked(&accepts, Some(issuer), token, now),
+                };
+                verified.map_err(|why| match why {
+                    why if !issuer.is_secret || why.is_passing() => why,
+                    _ => self.as_elsewhere(token, now),
+                })
+            }
+            // Where none of these is taken they are told what is wrong with them as anywhere else.
+            TokenKind::Signed | TokenKind::Reference | TokenKind::None => {
+                self.verify_signed(&accepts, token, now)
+            }
+        }
+    }
+
+    /// As [`Verifier::verify`], on a thread that may wait for whoever must be asked.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it; [`VerifyError::Unreachable`] or [`VerifyError::Crowded`] when that cannot be asked.
+    pub fn verify_waiting(&self, token: &str, now: UnixTime) -> Result<VerifiedToken, VerifyError> {
+        match self.verify(token, now) {
+            Err(VerifyError::Unasked) => self.ask(token, now)?,
+            known => return known,
+        }
+        match self.verify(token, now) {
+            // What is found is believed for a while, so this is a cache that is too small for all who ask at this moment.
+            Err(VerifyError::Unasked) => Err(VerifyError::Crowded),
+            known => known,
+        }
+    }
+
+    fn ask(&self, token: &str, now: UnixTime) -> Result<(), VerifyError> {
+        let hash = SecretHash::of(token);
+        let accepts = self.accepts.load_full();
+        let (found, fresh_seconds, by) = match accepts.issuer() {
+            _ if token.starts_with(REFERENCE_PREFIX) => {
+                let lookup = self.lookup.load_full().ok_or(VerifyError::Malformed)?;
+                let found = lookup.0.reference(token, now)?;
+                let fresh_until = now.plus_seconds(REFERENCE_FRESH_SECONDS);
+                let content = found.map(|found| Content::of_reference(found, fresh_until));
+                (content.ok_or(VerifyError::Malformed), REFERENCE_FRESH_SECONDS, None)
+            }
+            None => return Ok(()),
+            Some(issuer) => match &issuer.check {
+                ForeignCheck::Keys(keys) => return Ok(keys.renew(now)?),
+                ForeignCheck::Introspection(introspector) => {
+                    let answer = introspector.introspect(token, now)?;
+                    let fresh = introspector.fresh_seconds();
+                    let found = issuer.check_introspected(&answer, now.plus_seconds(fresh));
+                    (found, fresh, Some(Arc::clone(issuer)))
+                }
+            },
+        };
+        match found {
+            Ok(content) => {
+                self.not_good.remove(&hash);
+                self.asked.insert(hash, Arc::new(content));
+            }
+            Err(why) => {
+                self.asked.remove(&hash);
+                let believed_until = now.plus_seconds(fresh_seconds.min(NOT_GOOD_SECONDS));
+                self.not_good.insert(hash, NotGood { why, believed_until, by });
+            }
+        }
+        Ok(())
+    }
+
+    /// One of our own signed tokens.
+    fn verify_signed(
+        &self,
+        accepts: &Accepts,
+        token: &str,
+        now: UnixTime,
+    ) -> Result<VerifiedToken, VerifyError> {
+        let known = self.cache.get(token).filter(|known| matches!(known.proof, Proof::Signature { .. }));
+        if let Some(known) = known {
+            let losses = self.check_still_good(accepts, &known, now)?;
             return Ok(VerifiedToken::new(known, losses));
         }
         let content = Arc::new(self.verify_signature_and_claims(token)?);
-        let losses = self.check_still_good(&content, now)?;
+        let losses = self.check_still_good(accepts, &content, now)?;
         self.cache.insert(token.into(), Arc::clone(&content));
         Ok(VerifiedToken::new(content, losses))
+    }
+
+    /// One that a foreign issuer signed.
+    fn verify_foreign(
+        &self,
+        accepts: &Accepts,
+        issuer: &Arc<ForeignIssuer>,
+        keys: &Arc<ForeignKeys>,
+        token: &str,
+        now: UnixTime,
+    ) -> Result<VerifiedToken, VerifyError> {
+        // What was verified by other rules is verified anew.
+        if let Some(known) = self.cache.get(token).filter(|known| accepts.take(known, now)) {
+            let losses = self.check_still_good(accepts, &known, now)?;
+            return Ok(VerifiedToken::new(known, losses));
+        }
+        let content = Arc::new(issuer.check_signed(keys, token, now)?);
+        let losses = self.check_still_good(accepts, &content, now)?;
+        self.cache.insert(token.into(), Arc::clone(&content));
+        Ok(VerifiedToken::new(content, losses))
+    }
+
+    fn verify_reference(
+        &self,
+        accepts: &Accepts,
+        token: &str,
+        now: UnixTime,
+    ) -> Result<VerifiedToken, VerifyError> {
+        if token.len() > MAX_SECRET_BYTES || self.lookup.load().is_none() {
+            return Err(VerifyError::Malformed);
+        }
+        self.verify_asked(accepts, None, token, now)
+    }
+
+    /// One that was asked about, if it was. A token that is not good is one for the issuer that said so, or for none.
+    fn verify_asked(
+        &self,
+        accepts: &Accepts,
+        issuer: Option<&Arc<ForeignIssuer>>,
+        token: &str,
+        now: UnixTime,
+    ) -> Result<VerifiedToken, VerifyError> {
+        let hash = SecretHash::of(token);
+        if let Some(known) = self.asked.get(&hash) {
+            let is_fresh = match &known.proof {
+                Proof::Reference { fresh_until, .. } => now < *fresh_until,
+                Proof::Foreign { issuer: by, fresh_until, .. } => {
+                    issuer.is_some_and(|issuer| Arc::ptr_eq(by, issuer))
+                        && fresh_until.is_none_or(|until| now < until)
+                }
+                Proof::Signature { .. } | Proof::Secret => false,
+            };
+            if is_fresh {
+                let losses = self.check_still_good(accepts, &known, now)?;
+                return Ok(VerifiedToken::new(known, losses));
+            }
+        }
+        let is_by = |by: Option<&Arc<ForeignIssuer>>| match (by, issuer) {
+            (None, None) => true,
+            (Some(by), Some(issuer)) => Arc::ptr_eq(by, issuer),
+            _ => false,
+        };
+        match self.not_good.get(&hash) {
+            Some(known) if now < known.believed_until && is_by(known.by.as_ref()) => Err(known.why),
+            _ => Err(VerifyError::Unasked),
+        }
+    }
+
+    /// What is said of a token where nothing is known of any issuer: of our own, if it is not for another repo.
+    fn as_elsewhere(&self, token: &str, now: UnixTime) -> VerifyError {
+        self.verify_signed(&Accepts::only(TokenKind::Signed), token, now)
+            .err()
+            .unwrap_or(VerifyError::OtherKind)
     }
 
     /// Checks the secret of an access token, as it comes as the password of HTTP Basic.
@@ -159,7 +354,7 @@ impl Verifier {
     fn verify_access_hash(&self, hash: &SecretHash, now: UnixTime) -> Result<VerifiedToken, VerifyError> {
         let table = self.access_tokens.load();
         let known = table.find(hash, now).ok_or(VerifyError::UnknownSecret)?;
-        let losses = self.check_still_good(&known, now)?;
+        let losses = self.check_still_good(&self.accepts.load(), &known, now)?;
         Ok(VerifiedToken::new(known, losses))
     }
 
@@ -200,21 +395,41 @@ impl Verifier {
         Ok(Content::from_claims(claims, Arc::clone(key)))
     }
 
-    /// What depends on the moment: keys, times and revocations as they are now. Gives what the account lost of it.
-    fn check_still_good(&self, token: &Content, now: UnixTime) -> Result<Option<Arc<Losses>>, VerifyError> {
+    /// What depends on the moment: kinds, keys, times and revocations as they are now. Gives what the account lost of it.
+    fn check_still_good(
+        &self,
+        accepts: &Accepts,
+        token: &Content,
+        now: UnixTime,
+    ) -> Result<Option<Arc<Losses>>, VerifyError> {
         let leeway = i64::from(self.config.leeway_seconds);
         let revocations = self.revocations.load();
+        let (issued_at, not_before) = match &token.proof {
+            Proof::Signature { key, issued_at, not_before } => {
+                if !self.keys.load().holds(key) {
+                    return Err(VerifyError::UnknownKey);
+                }
+                (Some(*issued_at), *not_before)
+            }
+            Proof::Foreign { key, issued_at, not_before, .. } => {
+                if let Some((keys, key)) = key
+                    && !keys.hold(key)
+                {
+                    return Err(VerifyError::UnknownKey);
+                }
+                (*issued_at, *not_before)
+            }
+            // Who looked it up and whoever made it have one clock; the same goes for access tokens.
+            Proof::Reference { .. } | Proof::Secret => (None, None),
+        };
+        if let Some(at) = issued_at.filter(|at| *at > now.plus_seconds(leeway + ISSUED_AHEAD_SECONDS)) {
+            return Err(VerifyError::IssuedInFuture { at });
+        }
+        if let Some(from) = not_before.filter(|from| *from > now.plus_seconds(leeway)) {
+            return Err(VerifyError::NotYetValid { from });
+        }
         let mut losses = None;
-        if let Proof::Signature { key, issued_at, not_before } = &token.proof {
-            if !self.keys.load().holds(key) {
-                return Err(VerifyError::UnknownKey);
-            }
-            if *issued_at > now.plus_seconds(leeway + ISSUED_AHEAD_SECONDS) {
-                return Err(VerifyError::IssuedInFuture { at: *issued_at });
-            }
-            if let Some(from) = not_before.filter(|from| *from > now.plus_seconds(leeway)) {
-                return Err(VerifyError::NotYetValid { from });
-            }
+        if let Proof::Signature { issued_at, .. } | Proof::Reference { issued_at, .. } = &token.proof {
             if revocations.holds_subject(&token.subject, *issued_at)
                 || token.session.as_ref().is_some_and(|session| revocations.holds_session(session))
             {
@@ -222,15 +437,16 @@ impl Verifier {
             }
             losses = revocations.losses(&token.subject, *issued_at);
         }
-        if revocations.holds_id(&token.id) {
+        // The ids of foreign tokens are names that others gave.
+        if !matches!(token.proof, Proof::Foreign { .. }) && revocations.holds_id(&token.id) {
             return Err(VerifyError::Revoked);
         }
-        // The leeway is for two clocks; an access token's end is kept by this one alone.
-        let leeway = if matches!(token.proof, Proof::Secret) { 0 } else { leeway };
-        match token.expires_at {
-            Some(at) if now >= at.plus_seconds(leeway) => Err(VerifyError::Expired { at }),
-            _ => Ok(losses),
+        // The leeway is for two clocks.
+        let leeway = if matches!(token.proof, Proof::Secret | Proof::Reference { .. }) { 0 } else { leeway };
+        if let Some(at) = token.expires_at.filter(|at| now >= at.plus_seconds(leeway)) {
+            return Err(VerifyError::Expired { at });
         }
+        if accepts.take(token, now) { Ok(losses) } else { Err(VerifyError::OtherKind) }
     }
 }
 
