@@ -22,10 +22,11 @@ use crate::catalogues::Catalogues;
 use crate::config::Config;
 use crate::indexes::Indexes;
 use crate::layouts::Layouts;
+use crate::lookups::Lookups;
 use crate::payment::{self, PaymentProvider};
 use crate::problem::ApiError;
 use crate::registries::Registries;
-use crate::snapshot::{Snapshot, SnapshotError};
+use crate::snapshot::{Snapshot, SnapshotError, Sources};
 use crate::tries::Tries;
 use crate::web::page::PageError;
 use crate::{api, oauth, pages};
@@ -45,6 +46,8 @@ pub struct App {
     pub(crate) uses: Arc<Uses>,
     /// The images of container registries and layouts.
     pub(crate) catalogues: Catalogues,
+    /// Where tokens are looked up.
+    pub(crate) lookups: Lookups,
     /// Who looks at the registries.
     pub(crate) registries: Registries,
     /// Who fetches tokens of registries with accounts of their own.
@@ -85,7 +88,16 @@ impl App {
         let registries = Registries::remember(&config, &store, &catalogues).await?;
         let layouts = Layouts::new(&config);
         layouts.look(&store.repos().await?, &catalogues, now).await;
-        let snapshot = Snapshot::make(&config, &store, &files, &uses, &catalogues, None, now).await?;
+        let lookups = Lookups::new(&config, &store)?;
+        let sources = Sources {
+            config: &config,
+            store: &store,
+            files: &files,
+            uses: &uses,
+            catalogues: &catalogues,
+            lookups: &lookups,
+        };
+        let snapshot = Snapshot::make(sources, None, now).await?;
         let indexes = Indexes::default();
         let unmounted = unmounted(&config, &snapshot);
         let mut mounts = layouts.mounts(&config, &snapshot, &files, &uses);
@@ -98,6 +110,7 @@ impl App {
             stuck_since: AtomicI64::new(0),
             uses,
             catalogues,
+            lookups,
             registries,
             broker: Broker::default(),
             layouts,
@@ -122,6 +135,18 @@ impl App {
         }
         self.wake.notify_one();
         let _ = tokio::time::timeout(TAKE_UP, taken_up.wait_for(|counter| *counter >= changed)).await;
+    }
+
+    /// What a snapshot is made of.
+    pub(crate) fn sources(&self) -> Sources<'_> {
+        Sources {
+            config: &self.config,
+            store: &self.store,
+            files: self.gates.cache(),
+            uses: &self.uses,
+            catalogues: &self.catalogues,
+            lookups: &self.lookups,
+        }
     }
 
     pub(crate) fn now(&self) -> UnixTime {

@@ -14,6 +14,7 @@ use url::{Host, Url};
 
 pub use crate::mail::Mail;
 use crate::mail::MailSection;
+pub use crate::metrics::MetricsSettings;
 
 /// No ref token ever lives longer, whatever the configuration said when it was made, in seconds.
 pub const LONGEST_REF_TOKEN_SECONDS: i64 = 86_400;
@@ -52,6 +53,8 @@ pub struct Config {
     pub payment: Payment,
     /// Who may have an account.
     pub accounts: Accounts,
+    /// Where the metrics are served, if they are.
+    pub metrics: MetricsSettings,
     /// Who takes the mail; without it addresses are proved by the operator's word alone.
     pub mail: Option<Mail>,
 }
@@ -253,6 +256,8 @@ struct File {
     payment: Payment,
     #[serde(default)]
     accounts: Accounts,
+    #[serde(default)]
+    metrics: MetricsSettings,
     mail: Option<MailSection>,
 }
 
@@ -411,6 +416,15 @@ impl Config {
             ));
         }
         check_numbers(&file.tokens, &file.gate, &file.limits)?;
+        if let Some(listen) = file.metrics.listen.filter(|address| !address.ip().is_loopback()) {
+            return Err(value(
+                "metrics.listen",
+                format!(
+                    "{listen} can be reached from other machines, and the metrics ask nobody who they are"
+                ),
+                "write an address of this machine, such as \"127.0.0.1:9187\", and let a collector here or a proxy read it",
+            ));
+        }
         Ok(Self {
             url,
             listen,
@@ -425,6 +439,7 @@ impl Config {
             registries: file.registries.check(folder)?,
             payment: file.payment,
             accounts: file.accounts,
+            metrics: file.metrics,
             mail: file.mail.map(|mail| mail.check(folder)).transpose()?,
         })
     }
@@ -655,6 +670,10 @@ mod tests {
             (
                 "url = \"https://s.example\"\n[tokens]\nref_token_seconds = 0",
                 "tokens.ref_token_seconds: 0 is out of range; write 1 to 86400",
+            ),
+            (
+                "url = \"https://s.example\"\n[metrics]\nlisten = \"0.0.0.0:9187\"",
+                "metrics.listen: 0.0.0.0:9187 can be reached from other machines",
             ),
             ("url = \"https://s.example\"\n[payment]\nprovider = \"paypal\"", "unknown variant `paypal`"),
             (

@@ -21,8 +21,8 @@ use tokio_rustls::TlsAcceptor;
 use crate::app::{App, router, unmounted};
 use crate::client_certificate::AnyCertificate;
 use crate::config::{Config, Tls};
-use crate::payment;
 use crate::snapshot::{Snapshot, SnapshotError};
+use crate::{metrics, payment};
 
 /// Why the server does not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +110,14 @@ pub async fn serve_on(
     let tls = config.tls.as_ref().map(acceptor).transpose()?;
     let store = open_store(&config).await?;
     let app = App::start(config, store, clock.clone()).await?;
+    let metrics_listener = match app.config.metrics.listen {
+        Some(address) => {
+            let listening = TcpListener::bind(address).await;
+            let listener = listening.map_err(|cause| ServeError::Listen { address, cause })?;
+            Some((listener, Arc::clone(&app.lookups.metrics)))
+        }
+        None => None,
+    };
     let limits = Arc::new(Limits {
         head_read: Duration::from_secs(app.config.limits.header_seconds),
         idle: Duration::from_secs(app.config.limits.idle_seconds),
@@ -118,6 +126,9 @@ pub async fn serve_on(
     let most = connections(app.config.limits.connections);
     let connections = Arc::new(Semaphore::new(most));
     let beside = tokio::spawn(keep_up(Arc::clone(&app)));
+    if let Some((listener, metrics)) = metrics_listener {
+        tokio::spawn(metrics::serve(listener, metrics, shutdown.clone()));
+    }
     ready(&app.config);
 
     let connection =
@@ -294,16 +305,7 @@ async fn try_reload(app: &Arc<App>, seen: Option<u64>) -> Result<u64, SnapshotEr
         }
     }
     app.layouts.look(&app.store.repos().await?, &app.catalogues, app.now()).await;
-    let snapshot = Snapshot::make(
-        &app.config,
-        &app.store,
-        app.gates.cache(),
-        &app.uses,
-        &app.catalogues,
-        Some(&before),
-        app.now(),
-    )
-    .await?;
+    let snapshot = Snapshot::make(app.sources(), Some(&before), app.now()).await?;
     app.catalogues.keep(|repo| snapshot.repos.contains_key(repo));
     let mut mounts = app.layouts.mounts(&app.config, &snapshot, app.gates.cache(), &app.uses);
     mounts.extend(app.indexes.mounts(&app.config, &snapshot, &app.uses, &unmounted(&app.config, &snapshot)));

@@ -21,6 +21,7 @@ use url::Url;
 
 use crate::catalogues::Catalogues;
 use crate::config::Config;
+use crate::lookups::{Lookups, has_references};
 use crate::openpgp::OpenPgpKey;
 use crate::revocations::Refused;
 
@@ -239,6 +240,19 @@ pub(crate) enum SnapshotError {
     Payment(std::io::Error),
     #[error("the signing keys cannot be used: {0}")]
     Key(String),
+    #[error("requests to issuers of tokens cannot be made: {0}")]
+    Http(#[from] reqwest::Error),
+}
+
+/// What a snapshot is made of.
+#[derive(Clone, Copy)]
+pub(crate) struct Sources<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) store: &'a Store,
+    pub(crate) files: &'a Arc<FileCache>,
+    pub(crate) uses: &'a Arc<Uses>,
+    pub(crate) catalogues: &'a Catalogues,
+    pub(crate) lookups: &'a Lookups,
 }
 
 /// How long a request may wait for the index of objects to see a commit that was just published.
@@ -295,14 +309,11 @@ impl Snapshot {
 
     /// Reads everything. What did not change since `before` is taken over: verifiers keep their caches, gates their files.
     pub(crate) async fn make(
-        config: &Config,
-        store: &Store,
-        files: &Arc<FileCache>,
-        uses: &Arc<Uses>,
-        catalogues: &Catalogues,
+        sources: Sources<'_>,
         before: Option<&Self>,
         now: UnixTime,
     ) -> Result<Self, SnapshotError> {
+        let Sources { config, store, files, uses, catalogues, lookups } = sources;
         let stored_keys = store.signing_keys(now).await?;
         let mut public = KeySet::default();
         let mut signing = None;
@@ -340,7 +351,10 @@ impl Snapshot {
         let mut repos = BTreeMap::new();
         let mut listings = BTreeMap::new();
         let mut gates = Vec::new();
-        for repo in store.repos().await? {
+        let all = store.repos().await?;
+        let any_references = all.iter().any(|repo| has_references(repo, now));
+        lookups.arm_for_references(&unmounted, "", any_references);
+        for repo in all {
             let mut access = AccessTable::new();
             for (hash, grant) in store.access_grants(&repo.name, now).await? {
                 access.insert(hash, grant);
@@ -365,6 +379,7 @@ impl Snapshot {
             };
             verifier.set_keys(keys()?);
             verifier.set_access_tokens(access);
+            lookups.arm(&verifier, &repo, &url, any_references).await?;
             verifier.set_revocations(refused.in_repo(store, &repo.name, now).await?);
             let images = catalogues.get(&repo.name, &repo.source);
             let refs = match (old, &images) {
@@ -411,6 +426,7 @@ impl Snapshot {
             let view = RepoView::new(repo, url, offers, refs, verifier, objects);
             repos.insert(name, Arc::new(RepoView { images, ..view }));
         }
+        lookups.keep(|repo| repos.contains_key(repo));
         Ok(Self { repos, signing_key, jwks, gates, listings, unmounted, good_until })
     }
 }

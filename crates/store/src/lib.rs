@@ -28,6 +28,8 @@ mod entitlements;
 mod error;
 mod groups;
 mod id;
+mod introspectors;
+mod issuers;
 mod keys;
 mod listings;
 mod money;
@@ -37,6 +39,7 @@ mod orders;
 mod password;
 mod plans;
 mod prune;
+mod ref_tokens;
 mod registries;
 mod registry_logins;
 mod repo_roles;
@@ -67,6 +70,7 @@ pub use crate::id::{
     AccessTokenId, AccountId, EntitlementId, GrantId, GroupId, InvitationId, MembershipId, OrderId, PlanId,
     PlanItemId, SessionId,
 };
+pub use crate::issuers::{ClaimIs, IntrospectionAt, Issuer, IssuerAudience, IssuerRule};
 pub use crate::keys::{KeyPhase, StoredKey};
 pub use crate::listings::RepoListing;
 pub use crate::money::{Money, MoneyError};
@@ -79,6 +83,7 @@ pub use crate::orders::{Order, OrderError, OrderState, PaymentOutcome};
 pub use crate::password::PasswordCost;
 pub use crate::plans::{NewPlanItem, Plan, PlanItem};
 pub use crate::prune::Pruned;
+pub use crate::ref_tokens::{NewRefToken, RefToken};
 pub use crate::registries::{Registry, RegistryAccess, RegistryAccessError, RegistryRobot};
 pub use crate::registry_logins::RegistryLogin;
 pub use crate::repo_roles::{HeldRole, RepoRole, RepoRoleError};

@@ -19,6 +19,8 @@ pub struct Pruned {
     pub device_codes: u64,
     /// Expired access tokens of the API.
     pub api_tokens: u64,
+    /// Expired reference tokens.
+    pub ref_tokens: u64,
     /// Devices that can never fetch a token again, with their refresh tokens.
     pub devices: u64,
     /// Refresh tokens that were rotated and whose idle time is over.
@@ -52,6 +54,7 @@ impl Store {
                 + delete("DELETE FROM device_codes WHERE expires_at <= $1 AND used_at IS NULL", now.0)
                     .await?,
             api_tokens: delete("DELETE FROM api_tokens WHERE expires_at <= $1", now.0).await?,
+            ref_tokens: delete("DELETE FROM ref_tokens WHERE expires_at <= $1", now.0).await?,
             devices: delete(
                 "DELETE FROM devices WHERE expires_at <= $1 OR revoked_at <= $1
                    OR (NOT EXISTS (SELECT 1 FROM refresh_tokens

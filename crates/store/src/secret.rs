@@ -20,6 +20,7 @@ pub(crate) mod prefix {
     pub(crate) const WEBHOOK: &str = "fpw_";
     pub(crate) const REGISTRY_REFRESH: &str = "fpo_";
     pub(crate) const SIGN_UP: &str = "fpu_";
+    pub(crate) const REFERENCE: &str = flatpass_token::REFERENCE_PREFIX;
 }
 
 /// Longer texts than this were not made by us.
