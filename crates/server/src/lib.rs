@@ -30,6 +30,7 @@ mod visitor;
 mod web;
 
 pub use app::App;
+pub use lookups::ask_issuer;
 pub use registry_token::{MAX_REGISTRY_TOKEN_BYTES, RegistryTokenFor};
 pub use revocations::Refused;
 pub use serve::{ServeError, open_store, serve, serve_on};

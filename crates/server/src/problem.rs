@@ -36,6 +36,15 @@ pub(crate) enum ApiError {
          rights, such as org.example.*, or use an access token in the remote's URL."
     )]
     TooMuchToList(String),
+    /// The tokens of the repo are issued by somebody else; the store's URL.
+    #[error(
+        "The tokens of this repository are not issued by this store. Ask whoever runs {0} where to get one, or for an access token for \
+         the remote's address."
+    )]
+    Elsewhere(String),
+    /// Who knows whether a token is good cannot be asked now.
+    #[error("Whether the token is good cannot be found out now. Try again in a moment.")]
+    Unchecked,
     /// The account has as many access tokens as it may have.
     #[error(
         "Your account has {0} access tokens, and may have no more. End some of them on your account page."
@@ -90,6 +99,12 @@ impl ApiError {
             Self::NotAMember(_) => (StatusCode::FORBIDDEN, "not-a-member", "Not a member of this repository"),
             Self::TooMuchToList(_) => {
                 (StatusCode::CONFLICT, "too-much-to-list", "Too much to list in one token")
+            }
+            Self::Elsewhere(_) => {
+                (StatusCode::CONFLICT, "issued-elsewhere", "The tokens are issued elsewhere")
+            }
+            Self::Unchecked => {
+                (StatusCode::SERVICE_UNAVAILABLE, "token-unchecked", "The token cannot be checked now")
             }
             Self::TooManyTokens(_) => {
                 (StatusCode::CONFLICT, "too-many-access-tokens", "Too many access tokens")

@@ -15,7 +15,7 @@ const SLACK_SECONDS: i64 = 60;
 /// What is refused, at one moment. For the gates, and for the command that says what they would say.
 #[derive(Debug)]
 pub struct Refused {
-    /// In every repo: accounts that were closed, devices that were signed out.
+    /// In every repo: accounts that were closed, devices that were signed out, single reference tokens.
     everywhere: Revocations,
     /// What accounts lost, by repo.
     lost: HashMap<String, Vec<Lost>>,
@@ -36,6 +36,9 @@ impl Refused {
         }
         for (device, _) in store.signed_out_since(since).await? {
             everywhere = everywhere.with_session(device.0);
+        }
+        for id in store.revoked_ref_tokens(now).await? {
+            everywhere = everywhere.with_id(id);
         }
         let mut lost: HashMap<String, Vec<Lost>> = HashMap::new();
         // What another machine's clock calls later is lost as well.

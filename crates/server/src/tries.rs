@@ -83,6 +83,14 @@ impl Tries {
         check(&self.codes, self.bucket(("link", account.as_str())))
     }
 
+    /// Counts one call that has reference tokens written down, from that address.
+    ///
+    /// # Errors
+    /// So many seconds must be waited.
+    pub(crate) fn reference(&self, address: IpAddr) -> Result<(), u64> {
+        check(&self.registry, self.bucket(("reference", network(address))))
+    }
+
     /// Counts one mail that we send because that account asked for it.
     ///
     /// # Errors

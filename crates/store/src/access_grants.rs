@@ -11,7 +11,7 @@ use crate::entitlements::{Entitlement, Holder, held_in_repo};
 use crate::{AccountId, Store, StoreError, optional_time};
 
 /// The extensions that flatpak-builder makes of an app.
-const EXTENSIONS: [&str; 3] = ["Locale", "Debug", "Sources"];
+pub(crate) const EXTENSIONS: [&str; 3] = ["Locale", "Debug", "Sources"];
 
 impl Store {
     /// Each access token of the repo in force now, by the hash of its secret: what its account may do there now, itself, through

@@ -2,9 +2,11 @@
 //!
 //! The secret with which an issuer is asked about tokens is sealed, bound to the address that it is sent to.
 
-use flatpass_token::{Grant, Secret, UnixTime};
+use flatpass_token::{Grant, RefKind, Secret, UnixTime};
 use sqlx::Row as _;
 
+use crate::access_grants::EXTENSIONS;
+use crate::apps::extension_prefix;
 use crate::backend::{Connection, Row};
 use crate::id::random;
 use crate::repos::{is_name, must_exist};
@@ -70,6 +72,28 @@ pub struct IssuerRule {
     pub claim: Option<ClaimIs>,
     /// What it opens.
     pub grant: Grant,
+}
+
+impl IssuerRule {
+    /// What it opens: apps with their `.Locale`, `.Debug` and `.Sources`, as access tokens do.
+    #[must_use]
+    pub fn grants(&self) -> Vec<Grant> {
+        let mut grants = vec![self.grant.clone()];
+        if !self.grant.ids.is_empty() {
+            let extensions = self.grant.ids.iter().flat_map(|id| {
+                let front = extension_prefix(id);
+                EXTENSIONS.map(|extension| format!("{front}{extension}"))
+            });
+            let ids = extensions.collect();
+            grants.push(Grant {
+                ids,
+                prefixes: Vec::new(),
+                kinds: Some(vec![RefKind::Runtime]),
+                ..self.grant.clone()
+            });
+        }
+        grants
+    }
 }
 
 /// A claim and its value.

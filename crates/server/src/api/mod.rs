@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::problem::ApiError;
 
 /// The scheme and the credentials of a request (RFC 9110, 11.6.2); `None` without an `Authorization` header.
-fn authorization(headers: &HeaderMap) -> Result<Option<(&str, &str)>, ApiError> {
+pub(crate) fn authorization(headers: &HeaderMap) -> Result<Option<(&str, &str)>, ApiError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {

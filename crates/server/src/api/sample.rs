@@ -17,7 +17,7 @@ use flatpass_token::{RefName, Secret};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::ref_tokens::{Granted, OfCommits, for_everybody, grants, owned, parts, sign};
+use super::ref_tokens::{Granted, OfCommits, Wording, for_everybody, grants, issue, owned, parts};
 use super::{bearer, require_access};
 use crate::app::{App, Rng};
 use crate::oauth::token::answer;
@@ -230,7 +230,15 @@ pub(crate) async fn get_tokens(
                 let whole = parts(&app, granted);
                 let seconds = whole.iter().map(|part| part.seconds).min().unwrap_or(1);
                 let all: Vec<_> = whole.into_iter().flat_map(|part| part.granted).collect();
-                tokens.insert(id, sign(&app, &snapshot, view, &access, grants(&all), seconds)?);
+                let wording = vec![Wording { grants: grants(&all), seconds }];
+                match issue(&app, &snapshot, view, &access, wording).await {
+                    Ok(issued) => {
+                        tokens.extend(issued.into_iter().map(|token| (id, token)));
+                    }
+                    // Of this repo there are no tokens here, but of others there may be.
+                    Err(ApiError::Elsewhere(_)) => denied.push(id),
+                    Err(error) => return Err(error),
+                }
             }
             Standing::ForSale(..) | Standing::Unknown => denied.push(id),
         }

@@ -7,18 +7,19 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use flatpass_store::{AppPattern, Entitlement, RepoPolicy};
+use flatpass_store::{AppPattern, Entitlement, RepoPolicy, RepoTokens};
 use flatpass_token::{Grant, RefName, Verb};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::ref_tokens::sign;
+use super::ref_tokens::{Wording, issue};
 use super::{bearer, require_access};
 use crate::app::App;
 use crate::membership::{Membership, membership};
 use crate::oauth::token::answer;
 use crate::problem::ApiError;
 use crate::snapshot::RepoView;
+use crate::web::ClientAddress;
 
 /// The grants of one token may take so many bytes of JSON: with the rest of the claims, in base64, that stays below
 /// [`flatpass_token::MAX_TOKEN_BYTES`].
@@ -31,6 +32,7 @@ struct Request {
 
 pub(crate) async fn submit(
     State(app): State<Arc<App>>,
+    ClientAddress(address): ClientAddress,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
@@ -48,11 +50,19 @@ pub(crate) async fn submit(
         if serde_json::to_vec(&grants).map_err(|_| ApiError::Internal)?.len() > GRANT_BYTES {
             return Err(ApiError::TooMuchToList(app.config.issuer()));
         }
-        sign(&app, &app.snapshot.load(), &view, &access, grants, expires_in)?
+        if view.repo.tokens == RepoTokens::Opaque {
+            // Each is written down.
+            app.tries.reference(address).map_err(ApiError::TooMany)?;
+        }
+        let wording = vec![Wording { grants, seconds: expires_in }];
+        let issued = issue(&app, &app.snapshot.load_full(), &view, &access, wording).await?;
+        issued.into_iter().next().ok_or(ApiError::Internal)?
     } else {
         String::new()
     };
-    let body = json!({ "repo": view.repo.name, "token": token, "expires_in": expires_in });
+    let body = json!({
+        "repo": view.repo.name, "token_kind": view.repo.tokens.kind(), "token": token, "expires_in": expires_in,
+    });
     Ok(answer(StatusCode::OK, &body))
 }
 

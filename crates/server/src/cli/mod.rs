@@ -13,6 +13,7 @@ mod failure;
 mod gpg_key;
 mod group;
 mod init;
+mod issuer;
 mod key;
 mod moment;
 mod output;
@@ -99,6 +100,9 @@ enum Command {
     /// Robots: accounts of machines, with secrets of their own
     #[command(subcommand)]
     Robot(robot::RobotCommand),
+    /// Issuers: others whose tokens open repos, such as a company's identity provider
+    #[command(subcommand)]
+    Issuer(issuer::IssuerCommand),
     /// Signing keys: list them, or replace the one that signs
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -195,6 +199,7 @@ async fn on_shop(shop: &Shop, command: Command) -> Result<Answer, Failure> {
         Command::Revoke(revoke) => entitlement::revoke(shop, revoke).await,
         Command::AccessToken(command) => access_token::run(shop, command).await,
         Command::Robot(command) => robot::run(shop, command).await,
+        Command::Issuer(command) => issuer::run(shop, command).await,
         Command::Key(command) => key::run(shop, command).await,
         Command::Token(token::TokenCommand::Inspect { token }) => token::inspect(shop, &token).await,
         // `execute` answers these before a store is opened.

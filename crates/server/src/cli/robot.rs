@@ -55,6 +55,18 @@ pub(super) enum RobotCommand {
         /// The secret's id, as `flatpass robot list` shows it
         id: String,
     },
+    /// Let a robot check tokens of a repo, for a gate elsewhere (RFC 7662); without a repo, list those whose tokens it may check
+    #[command(after_help = "Example:\n  flatpass robot introspect gate apps\n  \
+        curl -u ID:SECRET -d token=TOKEN https://shop.example/oauth/introspect")]
+    Introspect {
+        /// The robot's name
+        name: String,
+        /// The repo's name
+        repo: Option<String>,
+        /// Not any more
+        #[arg(long, requires = "repo")]
+        end: bool,
+    },
     /// Remove a robot: its secrets, access tokens and tokens end now
     Remove {
         /// The robot's name
@@ -86,6 +98,21 @@ pub(super) async fn run(shop: &Shop, command: RobotCommand) -> Result<Answer, Fa
                 ));
             }
             Ok(Answer::new(format!("{id} is revoked."), json!({ "revoked": id })))
+        }
+        RobotCommand::Introspect { name, repo: None, .. } => {
+            let robot = robot(shop, &name).await?;
+            let repos = shop.store.introspected_repos(&robot.id).await?;
+            let rows: Vec<_> = repos.iter().map(|repo| [repo.clone()]).collect();
+            let none = "It may check no tokens. Let it with: flatpass robot introspect NAME REPO";
+            Ok(Answer::new(table(["repo"], &rows, none), json!(repos)))
+        }
+        RobotCommand::Introspect { name, repo: Some(repo), end } => {
+            let robot = robot(shop, &name).await?;
+            shop.store.set_introspector(&repo, &robot.id, !end, shop.now).await?;
+            let may = if end { "may not check tokens of" } else { "may check tokens of" };
+            let more = if end { " any more." } else { "." };
+            let text = format!("{} {may} {repo}{more}", robot.email);
+            Ok(Answer::new(text, json!({ "robot": robot.id, "repo": repo, "may_introspect": !end })))
         }
         RobotCommand::Remove { name } => {
             let robot = robot(shop, &name).await?;

@@ -6,8 +6,8 @@ use clap::Subcommand;
 use flatpass::Refused;
 use flatpass_store::{Repo, RepoPolicy};
 use flatpass_token::{
-    AccessTable, Grant, KeySet, UnixTime, UnverifiedToken, VerifiedToken, Verifier, VerifierConfig,
-    VerifyError,
+    AccessTable, Grant, KeySet, REFERENCE_PREFIX, UnixTime, UnverifiedToken, VerifiedToken, Verifier,
+    VerifierConfig, VerifyError,
 };
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ use super::output::{Answer, FOUND_PROBLEMS};
 pub(super) enum TokenCommand {
     /// Show what a token says, whether this store's keys verify it, for which repo, until when, and what it opens
     #[command(after_help = "Example:\n  flatpass token inspect - < token\n\n\
-        Takes ref tokens, access tokens of devices (fpt_…) and of the API (fpa_…). Other users of this machine can read\n\
+        Takes ref tokens, reference tokens (fpx_…), access tokens of devices (fpt_…) and of the API (fpa_…). Other users of this machine can read\n\
         arguments while the command runs: give the token on standard input. Exit code 3 when it would be refused.")]
     Inspect {
         /// The token, or - for standard input
@@ -47,6 +47,8 @@ pub(super) async fn inspect(shop: &Shop, token: &str) -> Result<Answer, Failure>
         api_token(shop, token).await
     } else if token.starts_with("fpt_") {
         access_token(shop, token).await
+    } else if token.starts_with(REFERENCE_PREFIX) {
+        reference_token(shop, token).await
     } else {
         ref_token(shop, token).await
     }
@@ -131,6 +133,29 @@ async fn verifier(shop: &Shop, audience: &str, repo: Option<&Repo>) -> Result<Ve
     let name = repo.map(|repo| repo.name.as_str()).unwrap_or_default();
     verifier.set_revocations(refused.in_repo(&shop.store, name, shop.now).await?);
     Ok(verifier)
+}
+
+async fn reference_token(shop: &Shop, secret: &str) -> Result<Answer, Failure> {
+    let Some(found) = shop.store.ref_token(secret, shop.now).await? else {
+        let reason = "This token is not known here, was revoked or has expired.";
+        let json = json!({ "accepted": false, "reason": reason });
+        return Ok(verdict(false, &[format!("refused: {reason}")], json));
+    };
+    let account = shop.store.account(&found.account_id).await?.map(|account| account.email);
+    let mut lines = vec![
+        format!("in force: reference token {} for the repo {}", found.id, found.repo),
+        format!("  account   {} ({})", found.account_id, account.unwrap_or_default()),
+        format!("  client    {}", clean(&found.client_id)),
+        format!("  made at   {}", found.created_at),
+        format!("  until     {} ({})", found.expires_at, remaining(shop.now, found.expires_at)),
+    ];
+    lines.extend(found.grants.iter().map(|grant| format!("  opens     {}", clean(&opens(grant)))));
+    lines.push("What its account lost since then it does not open any more.".to_owned());
+    let json = json!({
+        "accepted": true, "id": found.id, "repo": found.repo, "account": found.account_id,
+        "grants": found.grants, "expires_at": found.expires_at,
+    });
+    Ok(verdict(true, &lines, json))
 }
 
 /// The secret of an access token belongs to one repo, but does not say to which.

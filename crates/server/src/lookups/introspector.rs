@@ -47,7 +47,7 @@ fn is_bearer(token: &str) -> bool {
     !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
 }
 
-async fn ask(
+pub(super) async fn ask(
     http: &Http,
     at: &IntrospectionAt,
     secret: &Secret,

@@ -117,7 +117,7 @@ impl KeySource for IssuerKeys {
 }
 
 /// The keys as they are now, and where they were.
-async fn fetch(
+pub(super) async fn fetch(
     http: &Http,
     issuer: &Issuer,
     before: Option<Url>,

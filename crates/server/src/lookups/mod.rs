@@ -172,10 +172,12 @@ impl Lookups {
         if let Some((_, same)) = taken.get(&repo.name).filter(|(before, _)| *before == made) {
             return Ok(Some(Arc::clone(same)));
         }
-        let rules = made.rules.iter().filter_map(|rule| {
+        let grants =
+            made.rules.iter().flat_map(|rule| rule.grants().into_iter().map(move |grant| (rule, grant)));
+        let rules = grants.filter_map(|(rule, grant)| {
             let read = match &rule.claim {
-                None => Ok(ClaimRule::for_everyone(rule.grant.clone())),
-                Some(claim) => ClaimRule::for_claim(&claim.path, &claim.value, rule.grant.clone()),
+                None => Ok(ClaimRule::for_everyone(grant)),
+                Some(claim) => ClaimRule::for_claim(&claim.path, &claim.value, grant),
             };
             read.inspect_err(
                 |error| tracing::error!(issuer = name, rule = rule.id, %error, "a rule is not used"),
@@ -248,4 +250,38 @@ pub(crate) fn has_references(repo: &Repo, now: UnixTime) -> bool {
     repo.tokens == RepoTokens::Opaque
         || former(repo)
             .is_some_and(|former| matches!(former.kind, TokenKind::Reference) && now < former.good_until)
+}
+
+/// Asks an issuer what a server would ask it: for its keys, or about a token that nobody made. Gives what was found, a line each.
+///
+/// # Errors
+/// Why it cannot be used, in a sentence's words.
+pub async fn ask_issuer(
+    config: &Config,
+    issuer: &Issuer,
+    secret: Option<&Secret>,
+) -> Result<Vec<String>, String> {
+    let http = Http::new(&config.registries.roots).map_err(|error| error.to_string())?;
+    let words = |trouble: desk::Trouble| match trouble {
+        desk::Trouble::Outage(why) | desk::Trouble::Question(why) => why,
+    };
+    match issuer.introspection.as_ref().zip(secret) {
+        Some((at, secret)) => {
+            let nobodys = Secret::from("nobody-made-this-token".to_owned());
+            let answer = introspector::ask(&http, at, secret, &nobodys).await.map_err(words)?;
+            if answer.is_active() {
+                return Err("it says that a token which nobody made is in force".to_owned());
+            }
+            Ok(vec![format!("  {} knows this store as {}", at.url, at.client_id)])
+        }
+        None => {
+            let (address, set) = keys::fetch(&http, issuer, None).await.map_err(words)?;
+            let used = set.keys().map(|key| format!("  key {}", key.kid().unwrap_or("without id")));
+            let refused = set
+                .refused()
+                .iter()
+                .map(|one| format!("  not used: key {} of the set, because {}", one.index, one.why));
+            Ok(std::iter::once(format!("  keys at {address}")).chain(used).chain(refused).collect())
+        }
+    }
 }

@@ -1,10 +1,12 @@
-//! `POST /oauth/revoke` (RFC 7009): signs the device out that a refresh or access token belongs to.
+//! `POST /oauth/revoke` (RFC 7009): signs the device out that a refresh or access token belongs to; ends
+//! a reference token of a repo, and nothing else.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use flatpass_token::REFERENCE_PREFIX;
 use serde_json::json;
 
 use super::token::{TokenError, answer};
@@ -23,6 +25,10 @@ pub(crate) async fn submit(
     let client =
         form.get("client_id").filter(|client| *client == super::AUTHENTICATOR).ok_or(TokenError::Client)?;
     let token = form.get("token").ok_or(TokenError::Missing("token"))?;
-    app.store.revoke_token(token, client, app.now()).await?;
+    if token.starts_with(REFERENCE_PREFIX) {
+        app.store.revoke_ref_token(token, client, app.now()).await?;
+    } else {
+        app.store.revoke_token(token, client, app.now()).await?;
+    }
     Ok(answer(StatusCode::OK, &json!({})))
 }

@@ -5,6 +5,7 @@ use flatpass_store::{Entitlement, Registry, StoredOffer};
 use flatpass_token::{RefName, UnixTime};
 use serde::Serialize;
 
+use super::Sorted;
 use crate::app::App;
 use crate::broker::{NoToken, host_of};
 use crate::snapshot::RepoView;
@@ -29,6 +30,8 @@ pub(super) enum Reason {
     /// The account has older commits of it, not this one.
     UpgradeRequired,
     NotFound,
+    /// Somebody else issues the tokens of the repo.
+    Elsewhere,
     /// The account may have it, but the registry that it is in gives no token for it now.
     Unavailable,
 }
@@ -184,6 +187,38 @@ pub(super) fn unavailable<'a>(
         ),
     };
     Denied { r#ref: asked, reason: Reason::Unavailable, app: owner.to_owned(), message, url: None }
+}
+
+/// In a repo whose tokens somebody else issues there are none to be had here: who may know what is in it is told where.
+pub(super) fn elsewhere<'a>(
+    app: &App,
+    view: &RepoView,
+    visitor: &Visitor,
+    issuer: Option<&str>,
+    sorted: Sorted<'a>,
+) -> Sorted<'a> {
+    let store = app.config.issuer();
+    let issuer = issuer.unwrap_or("another issuer");
+    let told = |asked: &'a str, owner: String| Denied {
+        r#ref: asked,
+        reason: Reason::Elsewhere,
+        message: format!(
+            "{owner} is opened by tokens of {issuer}, which Flatpak cannot get by itself. Send one with the request, or ask whoever runs \
+             {store} for an access token for the remote's address."
+        ),
+        app: owner,
+        url: None,
+    };
+    let Sorted { granted, open, denied } = sorted;
+    let mut all: Vec<_> =
+        granted.into_iter().map(|one| told(one.asked, view.owner(&one.name).to_owned())).collect();
+    all.extend(denied.into_iter().map(|one| match one.reason {
+        Reason::SignInRequired | Reason::PurchaseRequired | Reason::UpgradeRequired if visitor.sees => {
+            told(one.r#ref, one.app)
+        }
+        _ => one,
+    }));
+    Sorted { granted: Vec::new(), open, denied: all }
 }
 
 /// Its repository in the registry was not wholly seen, so nobody knows what a token for it would open.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use flatpass_store::AccessInfo;
+use flatpass_store::{AccessInfo, NewRefToken, RepoTokens};
 use flatpass_token::{Claims, Grant, RefKind, RefName, Secret, UnixTime, Verb};
 
 use crate::app::{App, Rng};
@@ -124,8 +124,48 @@ pub(crate) fn grants(granted: &[Granted<'_>]) -> Vec<Grant> {
     groups.into_iter().map(grant).collect()
 }
 
-/// A token of this repo with these grants, for so many seconds.
-pub(in crate::api) fn sign(
+/// What a token is to say, and for how many seconds.
+pub(in crate::api) struct Wording {
+    pub(in crate::api) grants: Vec<Grant>,
+    pub(in crate::api) seconds: i64,
+}
+
+/// Tokens of this repo that say that, in that order, of the kind that opens it.
+///
+/// # Errors
+/// [`ApiError::Elsewhere`] where somebody else issues them.
+pub(in crate::api) async fn issue(
+    app: &App,
+    snapshot: &Snapshot,
+    view: &RepoView,
+    access: &AccessInfo,
+    wordings: Vec<Wording>,
+) -> Result<Vec<String>, ApiError> {
+    match &view.repo.tokens {
+        RepoTokens::Jwt => {
+            let sign = |one: Wording| sign(app, snapshot, view, access, one.grants, one.seconds);
+            wordings.into_iter().map(sign).collect()
+        }
+        RepoTokens::Opaque => {
+            let now = app.now();
+            let new = wordings.into_iter().map(|one| NewRefToken {
+                repo: view.repo.name.clone(),
+                account_id: access.account_id.clone(),
+                device_id: access.grant_id.clone(),
+                client_id: access.client_id.clone(),
+                grants: one.grants,
+                expires_at: now.plus_seconds(one.seconds),
+            });
+            let new: Vec<_> = new.collect();
+            let secrets = app.store.create_ref_tokens(&new, now, Rng::system().as_random()).await?;
+            Ok(secrets.iter().map(|secret| secret.expose().to_owned()).collect())
+        }
+        RepoTokens::FlatManager | RepoTokens::Issuer(_) => Err(ApiError::Elsewhere(app.config.issuer())),
+    }
+}
+
+/// A signed token of this repo with these grants, for so many seconds.
+fn sign(
     app: &App,
     snapshot: &Snapshot,
     view: &RepoView,

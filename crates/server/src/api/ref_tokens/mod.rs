@@ -14,14 +14,15 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use flatpass_ostree::Checksum;
-use flatpass_store::{RepoPolicy, RepoSource, shortened};
+use flatpass_store::{RepoPolicy, RepoSource, RepoTokens, shortened};
 use flatpass_token::{RefKind, RefName, UnixTime, Verb};
 use serde::{Deserialize, Serialize};
 
 use self::commits::{Commits, Question};
 use self::denied::{Denied, absent, no_ref, refuse, too_new};
+use self::issue::Part;
 pub(crate) use self::issue::{Granted, OfCommits, grants};
-pub(super) use self::issue::{parts, sign};
+pub(super) use self::issue::{Wording, issue, parts};
 use super::{bearer, require_access};
 use crate::app::App;
 use crate::oauth::token::answer;
@@ -64,6 +65,9 @@ struct Answer<'a> {
     /// Where the images are, and so the only place that the tokens may be sent to.
     #[serde(skip_serializing_if = "Option::is_none")]
     registry: Option<&'a str>,
+    /// `jwt`, `opaque`, `flat-manager` or `issuer`: only the first can be checked away from this store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_kind: Option<&'static str>,
     tokens: Vec<Issued<'a>>,
     open: Vec<&'a str>,
     denied: Vec<Denied<'a>>,
@@ -111,7 +115,11 @@ pub(crate) async fn submit(
     }
     let questions = wishes.iter().filter_map(|wish| wish.question(view, &visitor, app.now())).collect();
     let commits = commits::look_up(view, questions).await;
-    let sorted = sort(&app, view, &visitor, &commits, wishes);
+    let mut sorted = sort(&app, view, &visitor, &commits, wishes);
+    if let RepoTokens::Issuer(issuer) = &view.repo.tokens {
+        let issuer = app.store.issuer(issuer).await?.map(|issuer| issuer.url);
+        sorted = denied::elsewhere(&app, view, &visitor, issuer.as_deref(), sorted);
+    }
     let asker = registry::Asker {
         app: &app,
         snapshot: &snapshot,
@@ -125,10 +133,18 @@ pub(crate) async fn submit(
         None => (Vec::new(), sorted),
     };
     if let Some(access) = &access {
-        for part in parts(&app, sorted.granted) {
-            let token = sign(&app, &snapshot, view, access, grants(&part.granted), part.seconds)?;
-            let refs = part.granted.iter().map(|granted| granted.asked).collect();
-            tokens.push(Issued { token, expires_in: part.seconds, refs, limited: part.is_limited });
+        let parts = parts(&app, sorted.granted);
+        if !parts.is_empty() {
+            if view.repo.tokens == RepoTokens::Opaque {
+                // Each is written down.
+                app.tries.reference(address).map_err(ApiError::TooMany)?;
+            }
+            let wording = |part: &Part<'_>| Wording { grants: grants(&part.granted), seconds: part.seconds };
+            let issued = issue(&app, &snapshot, view, access, parts.iter().map(wording).collect()).await?;
+            for (token, part) in issued.into_iter().zip(parts) {
+                let refs = part.granted.iter().map(|granted| granted.asked).collect();
+                tokens.push(Issued { token, expires_in: part.seconds, refs, limited: part.is_limited });
+            }
         }
     }
     let registry = match &view.repo.source {
@@ -138,7 +154,9 @@ pub(crate) async fn submit(
     };
     // Where there is no repo there is no registry either.
     let registry = registry.filter(|_| visitor.sees);
-    let body = Answer { repo: &view.repo.name, registry, tokens, open: sorted.open, denied: sorted.denied };
+    let token_kind = visitor.sees.then(|| view.repo.tokens.kind());
+    let Sorted { open, denied, .. } = sorted;
+    let body = Answer { repo: &view.repo.name, registry, token_kind, tokens, open, denied };
     let body = serde_json::to_value(body).map_err(|_| ApiError::Internal)?;
     Ok(answer(StatusCode::OK, &body))
 }
