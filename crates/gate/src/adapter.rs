@@ -24,7 +24,7 @@ pub async fn answer_request(
     clock: &Clock,
     request: &http::request::Parts,
 ) -> Option<http::Response<GateBody>> {
-    let found = gates.find(request.uri.path());
+    let (mount, path) = gates.find_anyhow(request.uri.path())?;
     let mut headers = Headers::default();
     for (name, value) in &request.headers {
         headers.note(name.as_str(), value.as_bytes());
@@ -34,28 +34,20 @@ pub async fn answer_request(
         http::Method::HEAD => Method::Head,
         _ => Method::Other,
     };
-    let path = found.as_ref().map_or(request.uri.path(), |(_, path)| path);
     let peer = request.extensions.get::<Peer>();
     headers.certificate = peer.and_then(|peer| peer.1);
     let peer = peer.map(|peer| peer.0.ip());
     let plain = Request { method, path, query: request.uri.query(), headers, peer };
     let now = clock.now();
-    let unmounted = match found {
-        Some(_) => None,
-        None => Some(gates.answer_unmounted(&plain, now)?),
-    };
     // RFC 9112, 3.2; the fast lane does not take such requests.
     let hosts = request.headers.get_all(HOST).iter().count();
     if hosts > 1 || (hosts == 0 && request.version == http::Version::HTTP_11) {
         let answer = connection_error(400, "Bad request", "A request needs one Host field.");
         return Some(into_response(answer));
     }
-    let answer = match (found, unmounted) {
-        (Some((mount, _)), _) => match mount.answer_cached(&plain, now) {
-            Ok(answer) => answer,
-            Err(_) => mount.answer_anyhow(OwnedRequest::copy(&plain), now).await,
-        },
-        (None, answer) => answer?,
+    let answer = match mount.answer_cached(&plain, now) {
+        Ok(answer) => answer,
+        Err(_) => mount.answer_anyhow(OwnedRequest::copy(&plain), now).await,
     };
     Some(into_response(answer))
 }

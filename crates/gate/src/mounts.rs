@@ -74,7 +74,7 @@ impl Mount {
 pub struct Gates {
     table: ArcSwap<Table>,
     cache: Arc<FileCache>,
-    unmounted: Option<Unmounted>,
+    unmounted: Option<Arc<Unmounted>>,
 }
 
 #[derive(Debug, Default)]
@@ -93,7 +93,7 @@ impl Gates {
     /// Where no gate is found, this answers below its prefix.
     #[must_use]
     pub fn with_unmounted(self, unmounted: Unmounted) -> Self {
-        Self { unmounted: Some(unmounted), ..self }
+        Self { unmounted: Some(Arc::new(unmounted)), ..self }
     }
 
     /// From now on these mounts count, by path prefix without a slash at its end: `/repo/apps`. Where one prefix lies below another,
@@ -117,11 +117,12 @@ impl Gates {
         })
     }
 
-    /// The answer to a request with that raw path, below no mount, if it is one for a repo.
-    pub(crate) fn answer_unmounted(&self, request: &Request<'_>, now: Moment) -> Option<Answer> {
-        let unmounted = self.unmounted.as_ref()?;
-        let (name, _) = unmounted.name(request.path)?;
-        Some(unmounted.answer(name, request, now))
+    /// The same, where a repo could be too though none is: what answers there takes the whole path.
+    pub(crate) fn find_anyhow<'a>(&self, path: &'a str) -> Option<(Mount, &'a str)> {
+        self.find(path).or_else(|| {
+            let unmounted = self.unmounted.as_ref().filter(|unmounted| unmounted.name(path).is_some())?;
+            Some((Mount::Other(Arc::clone(unmounted) as _), path))
+        })
     }
 
     /// The cache of all the gates.

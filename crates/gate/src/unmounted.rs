@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use flatpass_token::{VerifiedToken, Verifier};
+use flatpass_token::{VerifiedToken, Verifier, VerifyError};
 
 use crate::answer::Answer;
 use crate::credentials::{self, Unknown};
+use crate::disk::Disk;
+use crate::gate::WouldWait;
 use crate::moment::Moment;
-use crate::refusal::{Refusal, Words, answer};
+use crate::mounts::Mounted;
+use crate::refusal::{Refusal, Words, answer, connection_error};
 use crate::request::{Method, Request};
 
 /// Answers for the repos that do not exist.
@@ -34,13 +37,20 @@ impl Unmounted {
         (self.is_name)(name).then_some((name, rest))
     }
 
-    /// What a private repo of that name would say.
-    pub(crate) fn answer(&self, name: &str, request: &Request<'_>, now: Moment) -> Answer {
-        let found = credentials::verify(&request.headers, &self.verifier, now.unix(), |_| ());
-        self.answer_to(name, found, request.method)
+    /// What a private repo of that name would say, and it takes as long to say it.
+    fn answer_with(&self, request: &Request<'_>, now: Moment, disk: Disk) -> Result<Answer, WouldWait> {
+        let Some((name, _)) = self.name(request.path) else {
+            return Ok(connection_error(404, "There is no such file", "There is nothing here."));
+        };
+        let (headers, now) = (&request.headers, now.unix());
+        let found = credentials::verify_asking(headers, &self.verifier, now, disk, |_| ());
+        match found {
+            Err(Unknown::Refused(VerifyError::Unasked)) => Err(WouldWait),
+            found => Ok(self.answer_to(name, found, request.method)),
+        }
     }
 
-    /// The same to somebody whose credentials showed this.
+    /// What a private repo of that name would say to somebody whose credentials showed this.
     pub(crate) fn answer_to(
         &self,
         name: &str,
@@ -55,5 +65,17 @@ impl Unmounted {
         };
         let answer = answer(&words, true, refusal);
         if method == Method::Head { answer.without_body() } else { answer }
+    }
+}
+
+impl Mounted for Unmounted {
+    fn answer_cached(&self, request: &Request<'_>, now: Moment) -> Result<Answer, WouldWait> {
+        self.answer_with(request, now, Disk::Cached)
+    }
+
+    fn answer(&self, request: &Request<'_>, now: Moment) -> Answer {
+        self.answer_with(request, now, Disk::Wait).unwrap_or_else(|WouldWait| {
+            connection_error(503, "This cannot be answered now", "Try again later.")
+        })
     }
 }

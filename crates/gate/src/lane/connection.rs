@@ -193,18 +193,11 @@ impl Lane<'_> {
             Head::Plain { length, method, path, query, mut headers, close } => {
                 headers.certificate = self.certificate;
                 let now = self.clock.now();
-                let step = if let Some((mount, path)) = self.gates.find(path) {
-                    let request = Request { method, path, query, headers, peer: Some(self.peer) };
-                    match mount.answer_cached(&request, now) {
-                        Ok(answer) => Step::Answer { answer, now, close },
-                        Err(_) => Step::Wait { mount, request: OwnedRequest::copy(&request), now, close },
-                    }
-                } else {
-                    let request = Request { method, path, query, headers, peer: None };
-                    match self.gates.answer_unmounted(&request, now) {
-                        Some(answer) => Step::Answer { answer, now, close },
-                        None => return Step::HandOver,
-                    }
+                let Some((mount, path)) = self.gates.find_anyhow(path) else { return Step::HandOver };
+                let request = Request { method, path, query, headers, peer: Some(self.peer) };
+                let step = match mount.answer_cached(&request, now) {
+                    Ok(answer) => Step::Answer { answer, now, close },
+                    Err(_) => Step::Wait { mount, request: OwnedRequest::copy(&request), now, close },
                 };
                 (length, step)
             }

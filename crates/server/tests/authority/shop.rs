@@ -268,6 +268,13 @@ fn run(command: &mut Command) {
     assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
+/// User and password of an `Authorization` field, with a colon between.
+pub(crate) fn basic_of(field: &str) -> String {
+    use base64::Engine;
+    let encoded = field.strip_prefix("Basic ").unwrap();
+    String::from_utf8(base64::engine::general_purpose::STANDARD.decode(encoded).unwrap()).unwrap()
+}
+
 /// Tries until it is so; the server takes changes up within a second.
 pub(crate) async fn soon(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
