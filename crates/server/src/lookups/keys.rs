@@ -16,7 +16,6 @@ const LOOK: Duration = Duration::from_secs(300);
 const LOOK_AFTER_FAILURE: Duration = Duration::from_secs(15);
 /// A token with an unknown key leads to no more looks than one in so long.
 const NEWS: Duration = Duration::from_secs(10);
-const NEWS_WITHOUT_KEYS: Duration = Duration::from_secs(1);
 /// Keys that could not be looked at for so long are not believed any more.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -31,11 +30,35 @@ pub(super) struct IssuerKeys {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Where they are used.
+    used: Weak<ForeignKeys>,
     looked_at: Option<Instant>,
+    is_looking: bool,
     good_at: Option<Instant>,
     set: Option<Arc<ForeignKeySet>>,
     /// As the metadata said.
     address: Option<Url>,
+}
+
+/// A look that is under way until this is dropped.
+struct Look(Arc<Mutex<State>>);
+
+impl Look {
+    fn begin(state: &Arc<Mutex<State>>) -> Self {
+        let mut now = lock(state);
+        (now.looked_at, now.is_looking) = (Some(Instant::now()), true);
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        lock(&self.0).is_looking = false;
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl IssuerKeys {
@@ -44,18 +67,18 @@ impl IssuerKeys {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn ask(&self) -> Result<Arc<ForeignKeySet>, LookupError> {
         // One question for all who have it.
         self.desk.ask(SecretHash::of(&self.issuer.name), || {
-            self.state().looked_at = Some(Instant::now());
-            let (issuer, http, state) = (self.issuer.clone(), self.http.clone(), Arc::clone(&self.state));
+            let look = Look::begin(&self.state);
+            let (issuer, http) = (self.issuer.clone(), self.http.clone());
             async move {
-                let before = state.lock().unwrap_or_else(PoisonError::into_inner).address.clone();
+                let before = lock(&look.0).address.clone();
                 let found = fetch(&http, &issuer, before).await;
-                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut state = lock(&look.0);
                 // What the metadata said may be what is wrong.
                 state.address = found.as_ref().ok().map(|(address, _)| address.clone());
                 let (_, set) = found?;
@@ -64,34 +87,38 @@ impl IssuerKeys {
                     state.set = Some(Arc::clone(&set));
                 }
                 state.good_at = Some(Instant::now());
+                // Before the look is over: whoever comes after that finds them.
+                if let Some(used) = state.used.upgrade() {
+                    used.set(Arc::clone(&set));
+                }
                 Ok(set)
             }
         })
     }
 
-    /// Looks at the keys now and then, as long as somebody has them.
-    pub(super) async fn follow(self: Arc<Self>, keys: Weak<ForeignKeys>) {
+    /// These are the keys that are followed.
+    pub(super) fn are_used_in(&self, keys: &Arc<ForeignKeys>) {
+        self.state().used = Arc::downgrade(keys);
+    }
+
+    /// Looks at the keys now and then, until it is aborted.
+    pub(super) async fn follow(self: Arc<Self>) {
         loop {
             let this = Arc::clone(&self);
             let asked = tokio::task::spawn_blocking(move || this.ask()).await;
-            let Some(held) = keys.upgrade() else { return };
             let pause = match asked {
-                Ok(Ok(set)) => {
-                    held.set(set);
-                    LOOK
-                }
+                Ok(Ok(_)) => LOOK,
                 _ => {
-                    self.forget(&held);
+                    self.forget();
                     LOOK_AFTER_FAILURE
                 }
             };
-            drop(held);
             tokio::time::sleep(pause).await;
         }
     }
 
     /// Ends keys that nobody could look at for too long.
-    fn forget(&self, keys: &ForeignKeys) {
+    fn forget(&self) {
         let mut state = self.state();
         let is_old = state.good_at.is_some_and(|good| good.elapsed() > KEPT);
         if is_old && state.set.take().is_some() {
@@ -99,7 +126,9 @@ impl IssuerKeys {
                 issuer = self.issuer.name,
                 "its keys could not be looked at for a day, so no token of it is accepted any more"
             );
-            keys.set(Arc::default());
+            if let Some(used) = state.used.upgrade() {
+                used.set(Arc::default());
+            }
         }
     }
 }
@@ -107,8 +136,8 @@ impl IssuerKeys {
 impl KeySource for IssuerKeys {
     fn may_have_news(&self, _: UnixTime) -> bool {
         let state = self.state();
-        let pause = if state.set.is_some() { NEWS } else { NEWS_WITHOUT_KEYS };
-        state.looked_at.is_none_or(|at| at.elapsed() >= pause)
+        // Without any key nobody knows; and a look that is under way is waited for.
+        state.set.is_none() || state.is_looking || state.looked_at.is_none_or(|at| at.elapsed() >= NEWS)
     }
 
     fn keys(&self, _: UnixTime) -> Result<Arc<ForeignKeySet>, LookupError> {

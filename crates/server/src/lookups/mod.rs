@@ -222,7 +222,8 @@ impl Lookups {
                 let desk = Arc::new(Desk::new(who, Handle::current(), ISSUER, counters));
                 let source = Arc::new(IssuerKeys::new(issuer.clone(), http, desk));
                 let keys = Arc::new(ForeignKeys::new(Arc::default(), Arc::clone(&source) as _));
-                let follower = tokio::spawn(source.follow(Arc::downgrade(&keys)));
+                source.are_used_in(&keys);
+                let follower = tokio::spawn(source.follow());
                 (ForeignCheck::Keys(keys), Some(follower.abort_handle()))
             }
         };
