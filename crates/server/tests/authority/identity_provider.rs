@@ -62,7 +62,7 @@ impl IdentityProvider {
     }
 
     /// A token of somebody in these groups, with these changes.
-    pub(crate) fn token(&self, shop: &Shop, key: &SigningKey, groups: Value, changes: Value) -> String {
+    pub(crate) fn token(&self, shop: &Shop, key: &SigningKey, groups: &Value, changes: &Value) -> String {
         let now = shop.now();
         let mut claims = json!({
             "iss": self.url, "aud": shop.repo_url("apps"), "sub": "u-17", "exp": now.plus_seconds(600), "iat": now,

@@ -32,13 +32,13 @@ async fn its_groups_open_what_the_rules_say_and_no_other_token_opens_anything() 
     let (shop, own) = (Shop::open().await, key());
     let provider = IdentityProvider::start(&[&own]).await;
     provider.is_issuer_of(&shop, false).await;
-    let token = provider.token(&shop, &own, json!(["bowling", "engineering"]), json!({}));
+    let token = provider.token(&shop, &own, &json!(["bowling", "engineering"]), &json!({}));
     assert_eq!(shop.fetch("apps", PAID, Some(&token)).await, 200);
     assert_eq!(shop.fetch("apps", LOCALE, Some(&token)).await, 200, "an app with its extensions");
     assert_eq!(shop.fetch("apps", PRO, Some(&token)).await, 403);
     assert_eq!(shop.fetch("apps", FREE, None).await, 200);
     for groups in [json!(["bowling"]), json!([]), Value::Null, json!("engineering!")] {
-        let token = provider.token(&shop, &own, groups.clone(), json!({}));
+        let token = provider.token(&shop, &own, &groups, &json!({}));
         assert_eq!(shop.fetch("apps", PAID, Some(&token)).await, 403, "{groups}");
     }
     for changes in [
@@ -47,10 +47,10 @@ async fn its_groups_open_what_the_rules_say_and_no_other_token_opens_anything() 
         json!({ "exp": shop.now().plus_seconds(-60) }),
         json!({ "nonce": "n" }),
     ] {
-        let token = provider.token(&shop, &own, engineers(), changes.clone());
+        let token = provider.token(&shop, &own, &engineers(), &changes);
         assert_eq!(shop.fetch("apps", PAID, Some(&token)).await, 401, "{changes}");
     }
-    let forged = provider.token(&shop, &key(), engineers(), json!({}));
+    let forged = provider.token(&shop, &key(), &engineers(), &json!({}));
     assert_eq!(shop.fetch("apps", PAID, Some(&forged)).await, 401);
     // A token of a person who left the group of rules: none is left.
     let rules = shop.store.issuer_rules("acme").await.unwrap();
@@ -85,17 +85,17 @@ async fn its_keys_rotate_without_a_refusal_and_hold_while_it_is_away() {
     let (shop, old, new) = (Shop::open().await, key(), key());
     let provider = IdentityProvider::start(&[&old]).await;
     provider.is_issuer_of(&shop, false).await;
-    let by_old = provider.token(&shop, &old, engineers(), json!({}));
+    let by_old = provider.token(&shop, &old, &engineers(), &json!({}));
     assert_eq!(shop.fetch("apps", PAID, Some(&by_old)).await, 200);
     let asked = provider.asked();
     assert!(asked.iter().filter(|path| path.ends_with("/keys")).count() <= 2, "{asked:?}");
     // Away: what is known holds, and who comes with a key that is not known is not told that their token is bad.
     provider.hold(|held| held.answer = Some((500, Vec::new(), String::new())));
-    let another = provider.token(&shop, &old, engineers(), json!({ "jti": "2" }));
+    let another = provider.token(&shop, &old, &engineers(), &json!({ "jti": "2" }));
     assert_eq!(shop.fetch("apps", PAID, Some(&another)).await, 200);
     provider.hold(|held| held.answer = None);
     provider.publishes(&[&old, &new]);
-    let by_new = provider.token(&shop, &new, engineers(), json!({}));
+    let by_new = provider.token(&shop, &new, &engineers(), &json!({}));
     // At most once in ten seconds it is asked because of a token.
     let start = Instant::now();
     while shop.fetch("apps", PAID, Some(&by_new)).await != 200 {
@@ -114,7 +114,7 @@ async fn an_issuer_that_calls_itself_otherwise_or_has_no_keys_opens_nothing() {
     let provider = IdentityProvider::start(&[&own]).await;
     provider.hold(|held| held.calls_itself = Some("https://login.acme.example".to_owned()));
     provider.is_issuer_of(&shop, false).await;
-    let token = provider.token(&shop, &own, engineers(), json!({}));
+    let token = provider.token(&shop, &own, &engineers(), &json!({}));
     let refused = get(&shop, PAID, &token).await;
     assert!(matches!(refused.status, 401 | 503), "{}", refused.body);
     assert!(!provider.asked().iter().any(|path| path.ends_with("/keys")));
