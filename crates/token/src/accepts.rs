@@ -63,7 +63,8 @@ impl Accepts {
             })
         };
         match &token.proof {
-            Proof::Secret => true,
+            // Whether these are taken is said by whether there are secrets to check them with.
+            Proof::Secret | Proof::Shared { .. } => true,
             Proof::Signature { issued_at, .. } => {
                 let signed = |kind: &TokenKind| matches!(kind, TokenKind::Signed);
                 signed(&self.kind) || former(*issued_at, signed)

@@ -42,6 +42,12 @@ pub enum VerifyError {
     /// It is for another repo or another gate, or for more than one.
     #[error("The token is for another repository.")]
     Audience,
+    /// It is not for downloads (flat-manager's `scope`).
+    #[error("The token is not for downloads.")]
+    Scope,
+    /// It has a `jti` that only its issuer can look up: whether it was taken back is not known here (flat-manager's tokens).
+    #[error("Only the issuer of the token can say whether it was taken back. Use one without a jti here.")]
+    OnlyOnline,
     /// It is no longer valid.
     #[error("The token expired at {at}.")]
     Expired {

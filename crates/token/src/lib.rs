@@ -50,6 +50,7 @@ mod accepts;
 mod access;
 mod claims;
 mod error;
+mod flat_manager;
 mod foreign;
 mod grant;
 mod key;
@@ -58,6 +59,7 @@ mod losses;
 mod ref_name;
 mod revocation;
 mod secret;
+mod shared_secret;
 mod time;
 mod unverified;
 mod verified;
@@ -67,6 +69,7 @@ pub use accepts::{Accepts, Former, Lookup, LookupError, REFERENCE_PREFIX, Refere
 pub use access::{AccessGrant, AccessTable};
 pub use claims::Claims;
 pub use error::VerifyError;
+pub use flat_manager::{FlatManagerClaims, FlatManagerKeys, NO_PREFIX};
 pub use foreign::{
     ClaimRule, ClaimRuleError, ForeignCheck, ForeignIssuer, ForeignKey, ForeignKeyError, ForeignKeySet,
     ForeignKeySetError, ForeignKeys, Introspection, IntrospectionError, Introspector, KeySource, RefusedKey,
@@ -77,6 +80,7 @@ pub use key_set::{KeySet, KeySetError};
 pub use ref_name::{RefKind, RefName, RefNameError};
 pub use revocation::Revocations;
 pub use secret::{CertificateHash, Secret, SecretHash, SecretHashError};
+pub use shared_secret::{SharedSecret, SharedSecretError, read_shared};
 pub use time::UnixTime;
 pub use unverified::UnverifiedToken;
 pub use verified::VerifiedToken;

@@ -106,6 +106,11 @@ impl<'a> UnverifiedToken<'a> {
         decode(self.payload)
     }
 
+    /// The payload, decoded.
+    pub(crate) fn payload_bytes(&self) -> Result<Vec<u8>, VerifyError> {
+        decode(self.payload)
+    }
+
     /// What was signed.
     pub(crate) const fn message(&self) -> &[u8] {
         self.message.as_bytes()

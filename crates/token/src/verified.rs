@@ -6,7 +6,7 @@ use crate::accepts::Reference;
 use crate::foreign::{ForeignIssuer, ForeignKey, ForeignKeys};
 use crate::grant::{Asked, CommitMade};
 use crate::losses::Losses;
-use crate::{Claims, Grant, PublicKey, RefName, UnixTime, Verb};
+use crate::{Claims, Grant, PublicKey, RefName, SharedSecret, UnixTime, Verb};
 
 /// A token that a [`Verifier`](crate::Verifier) found to be true for its issuer, its audience and that moment.
 /// There is no other way to get one, so code that takes one cannot forget to check.
@@ -36,6 +36,8 @@ pub(crate) struct Content {
 pub(crate) enum Proof {
     /// A token signed with this key.
     Signature { key: Arc<PublicKey>, issued_at: UnixTime, not_before: Option<UnixTime> },
+    /// A token signed with a secret that its issuer shares with the gate, for the repo of that name there.
+    Shared { secret: Arc<SharedSecret>, repo: Arc<str>, issued_at: UnixTime, not_before: Option<UnixTime> },
     /// The secret of an access token.
     Secret,
     /// A reference token that was looked up; what was found is believed until then.
@@ -58,6 +60,10 @@ impl PartialEq for Proof {
                 Self::Signature { key, issued_at, not_before },
                 Self::Signature { key: other, issued_at: at, not_before: from },
             ) => key == other && issued_at == at && not_before == from,
+            (
+                Self::Shared { secret, repo, issued_at, not_before },
+                Self::Shared { secret: other, repo: name, issued_at: at, not_before: from },
+            ) => secret == other && repo == name && issued_at == at && not_before == from,
             (Self::Secret, Self::Secret) => true,
             (Self::Reference { issued_at, .. }, Self::Reference { issued_at: at, .. }) => issued_at == at,
             (Self::Foreign { issuer, .. }, Self::Foreign { issuer: other, .. }) => Arc::ptr_eq(issuer, other),
@@ -191,9 +197,12 @@ impl VerifiedToken {
 
     fn told(&self) -> Option<(&Losses, UnixTime)> {
         match (self.losses.as_deref(), &self.content.proof) {
-            (Some(losses), Proof::Signature { issued_at, .. } | Proof::Reference { issued_at, .. }) => {
-                Some((losses, *issued_at))
-            }
+            (
+                Some(losses),
+                Proof::Signature { issued_at, .. }
+                | Proof::Shared { issued_at, .. }
+                | Proof::Reference { issued_at, .. },
+            ) => Some((losses, *issued_at)),
             _ => None,
         }
     }

@@ -10,10 +10,11 @@ use crate::accepts::{Accepts, Former, Lookup, REFERENCE_PREFIX, TokenKind};
 use crate::foreign::{ForeignCheck, ForeignIssuer, ForeignKeys};
 use crate::key::{ALGORITHM, TOKEN_TYPE};
 use crate::losses::Losses;
+use crate::shared_secret;
 use crate::verified::{Content, Proof};
 use crate::{
-    AccessTable, CertificateHash, Claims, KeySet, MAX_TOKEN_BYTES, Revocations, SecretHash, UnixTime,
-    UnverifiedToken, VerifiedToken, VerifyError,
+    AccessTable, CertificateHash, Claims, FlatManagerKeys, KeySet, MAX_TOKEN_BYTES, Revocations, SecretHash,
+    UnixTime, UnverifiedToken, VerifiedToken, VerifyError,
 };
 
 /// How far a token's `iat` may lie in the future, beyond the leeway.
@@ -63,6 +64,7 @@ impl VerifierConfig {
 pub struct Verifier {
     config: VerifierConfig,
     keys: ArcSwap<KeySet>,
+    flat_manager: ArcSwapOption<FlatManagerKeys>,
     access_tokens: ArcSwap<AccessTable>,
     revocations: ArcSwap<Revocations>,
     cache: Cache<Box<str>, Arc<Content>, ByLength>,
@@ -103,6 +105,7 @@ impl Verifier {
         Self {
             config,
             keys: ArcSwap::from_pointee(keys),
+            flat_manager: ArcSwapOption::empty(),
             access_tokens: ArcSwap::default(),
             revocations: ArcSwap::default(),
             cache: Cache::with_weighter(entries, entries as u64, ByLength),
@@ -129,6 +132,11 @@ impl Verifier {
     /// once, also those that were verified before.
     pub fn set_keys(&self, keys: KeySet) {
         self.keys.store(Arc::new(keys));
+    }
+
+    /// From now on flat-manager's tokens are accepted too, if they are signed with one of these secrets; with `None`, none is.
+    pub fn set_flat_manager(&self, keys: Option<FlatManagerKeys>) {
+        self.flat_manager.store(keys.map(Arc::new));
     }
 
     /// From now on only these access tokens are accepted.
@@ -168,8 +176,9 @@ impl Verifier {
             return self.verify_reference(&accepts, token, now);
         }
         // What this store signed before is not sent to others, and is good until it ends.
+        let signed_before = matches!(&accepts.former, Some(Former { kind: TokenKind::Signed, .. }));
         if accepts.issuer().is_some()
-            && let Some(Former { kind: TokenKind::Signed, .. }) = &accepts.former
+            && (signed_before || self.flat_manager.load().is_some())
             && let Ok(verified) = self.verify_signed(&accepts, token, now)
         {
             return Ok(verified);
@@ -251,7 +260,10 @@ impl Verifier {
         token: &str,
         now: UnixTime,
     ) -> Result<VerifiedToken, VerifyError> {
-        let known = self.cache.get(token).filter(|known| matches!(known.proof, Proof::Signature { .. }));
+        let known = self
+            .cache
+            .get(token)
+            .filter(|known| matches!(known.proof, Proof::Signature { .. } | Proof::Shared { .. }));
         if let Some(known) = known {
             let losses = self.check_still_good(accepts, &known, now)?;
             return Ok(VerifiedToken::new(known, losses));
@@ -310,7 +322,7 @@ impl Verifier {
                     issuer.is_some_and(|issuer| Arc::ptr_eq(by, issuer))
                         && fresh_until.is_none_or(|until| now < until)
                 }
-                Proof::Signature { .. } | Proof::Secret => false,
+                Proof::Signature { .. } | Proof::Shared { .. } | Proof::Secret => false,
             };
             if is_fresh {
                 let losses = self.check_still_good(accepts, &known, now)?;
@@ -374,6 +386,12 @@ impl Verifier {
     /// What does not depend on the moment.
     fn verify_signature_and_claims(&self, token: &str) -> Result<Content, VerifyError> {
         let token = UnverifiedToken::parse(token)?;
+        // The algorithm chooses among kinds of keys that have nothing in common: a secret is never a public key, nor the other way round.
+        if token.algorithm() == Some(shared_secret::ALGORITHM)
+            && let Some(keys) = &*self.flat_manager.load()
+        {
+            return keys.verify(&token);
+        }
         if !token.token_type().is_some_and(is_access_token_type) {
             return Err(VerifyError::Type);
         }
@@ -418,6 +436,12 @@ impl Verifier {
                 }
                 (Some(*issued_at), *not_before)
             }
+            Proof::Shared { secret, repo, issued_at, not_before } => {
+                if !self.flat_manager.load().as_ref().is_some_and(|keys| keys.holds(secret, repo)) {
+                    return Err(VerifyError::UnknownKey);
+                }
+                (Some(*issued_at), *not_before)
+            }
             Proof::Foreign { key, issued_at, not_before, .. } => {
                 if let Some((keys, key)) = key
                     && !keys.hold(key)
@@ -436,7 +460,10 @@ impl Verifier {
             return Err(VerifyError::NotYetValid { from });
         }
         let mut losses = None;
-        if let Proof::Signature { issued_at, .. } | Proof::Reference { issued_at, .. } = &token.proof {
+        if let Proof::Signature { issued_at, .. }
+        | Proof::Shared { issued_at, .. }
+        | Proof::Reference { issued_at, .. } = &token.proof
+        {
             if revocations.holds_subject(&token.subject, *issued_at)
                 || token.session.as_ref().is_some_and(|session| revocations.holds_session(session))
             {

@@ -3,6 +3,7 @@
 mod access;
 mod arbitrary_bytes;
 mod cache;
+mod flat_manager;
 mod grants;
 mod keys;
 mod losses;
