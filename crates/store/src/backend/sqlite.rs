@@ -42,6 +42,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (8, "robot realms", include_str!("../../migrations/0008_robot_realms.sql")),
     (9, "push tokens", include_str!("../../migrations/0009_push_tokens.sql")),
     (10, "token kinds", include_str!("../../migrations/0010_token_kinds.sql")),
+    (11, "flat-manager", include_str!("../../migrations/0011_flat_manager.sql")),
 ];
 
 /// The pools of one open database.

@@ -4,3 +4,4 @@ pub(crate) mod codes;
 pub(crate) mod device_codes;
 pub(crate) mod devices;
 pub(crate) mod tokens;
+pub(crate) mod update_tokens;

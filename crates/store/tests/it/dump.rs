@@ -1,6 +1,6 @@
 use flatpass_store::{
     NewInvitation, NewRepo, NewSignUp, Registry, RegistryAccess, RegistryRobot, RepoListing, RepoPolicy,
-    RepoSource, Role,
+    RepoSource, Role, SecretFor,
 };
 use flatpass_token::{Secret, SecretHash};
 
@@ -76,6 +76,11 @@ async fn no_secret_of_any_kind_stands_in_the_database_or_its_log() {
         RegistryRobot { user: "shop".into(), password: robot_password.to_owned().into(), realm: None };
     store.set_registry_robot("images", Some(&robot), &mut rng).await.unwrap();
     let webhook = store.new_registry_webhook("images", &mut rng).await.unwrap();
+    let shared = b"what is shared with flat-manager, and nobody else".to_vec();
+    let secret = flatpass_token::SharedSecret::from_bytes(shared.clone().into()).unwrap();
+    for purpose in [SecretFor::Download, SecretFor::Update] {
+        store.set_flat_manager_secret("apps", purpose, &secret, 60, NOW, &mut rng).await.unwrap();
+    }
     let key_file = std::fs::read_to_string(scene.folder.path().join("secret.key")).unwrap();
 
     let secrets = [&session, &code, &first.access, &first.refresh, &second.access, &second.refresh, &basic];
@@ -97,6 +102,7 @@ async fn no_secret_of_any_kind_stands_in_the_database_or_its_log() {
         key_file.trim().into(),
         listing_key,
         robot_password.into(),
+        shared,
     ];
     for secret in secrets {
         // The prefix is no secret; what follows it is.

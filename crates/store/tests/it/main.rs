@@ -8,6 +8,7 @@ mod devices;
 mod dump;
 mod expansion;
 mod files;
+mod flat_manager;
 mod groups;
 mod keys;
 mod listings;
