@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::indexes::Indexes;
 use crate::layouts::Layouts;
 use crate::lookups::Lookups;
+use crate::pass_through::{self, PassThrough};
 use crate::payment::{self, PaymentProvider};
 use crate::problem::ApiError;
 use crate::registries::Registries;
@@ -52,6 +53,8 @@ pub struct App {
     pub(crate) registries: Registries,
     /// Who fetches tokens of registries with accounts of their own.
     pub(crate) broker: Broker,
+    /// The way to the flat-managers that publish to repos.
+    pub(crate) pass_through: PassThrough,
     /// What Flatpak reads of both.
     pub(crate) indexes: Indexes,
     /// Who looks at the layouts.
@@ -113,6 +116,7 @@ impl App {
             lookups,
             registries,
             broker: Broker::default(),
+            pass_through: PassThrough::default(),
             layouts,
             indexes,
             wake: Notify::new(),
@@ -212,6 +216,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/login", get(api::sample::login))
         .route("/api/login", get(api::sample::login).post(api::sample::allow))
         .route("/api/purchase/{repo}/{app}", get(api::sample::purchase))
+        .route("/purchase", get(api::purchases::page::show).post(api::purchases::page::decide))
+        .route(
+            "/flat-manager/{repo}/purchase",
+            get(api::purchases::page::show).post(api::purchases::page::decide),
+        )
         .method_not_allowed_fallback(async || PageError::Method)
         .layer(DefaultBodyLimit::max(FORM_BYTES))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), take_up_changes));
@@ -238,6 +247,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/access-tokens/{id}", delete(api::access_tokens::delete))
         .route("/api/v1/get_tokens", post(api::sample::get_tokens))
         .route("/api/v1/begin_purchase", post(api::sample::begin_purchase))
+        .merge(api::purchases::routes("/purchases"))
+        .merge(api::purchases::routes("/flat-manager/{repo}/purchases"))
         .method_not_allowed_fallback(async || ApiError::Method)
         .layer(DefaultBodyLimit::max(BODY_BYTES));
     let longest = Duration::from_secs(app.config.limits.request_seconds);
@@ -248,6 +259,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             // The body's arrival is part of it, so who sends it one byte at a time holds nothing for long.
             tokio::time::timeout(longest, next.run(request)).await.map_err(|_| ApiError::Slow)
         }))
+        // Uploads take their time, and are watched by others.
+        .merge(pass_through::routes())
         .with_state(app)
 }
 

@@ -20,6 +20,10 @@ pub use crate::metrics::MetricsSettings;
 pub const LONGEST_REF_TOKEN_SECONDS: i64 = 86_400;
 /// Clocks never differ by more, whatever the configuration said, in seconds.
 pub const LONGEST_LEEWAY_SECONDS: i64 = 300;
+/// Life of a download token of flat-manager's convention; the convention says so.
+pub const DOWNLOAD_TOKEN_SECONDS: i64 = 86_400;
+/// Life of an update token; each use begins it anew.
+pub const UPDATE_TOKEN_SECONDS: i64 = 180 * 86_400;
 
 /// The environment variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "FLATPASS_CONFIG";

@@ -17,6 +17,7 @@ mod metrics;
 mod oauth;
 pub mod openpgp;
 mod pages;
+mod pass_through;
 mod payment;
 mod problem;
 mod pulls;

@@ -13,14 +13,16 @@ use flatpass_gate::{
 use flatpass_oci::Catalogue;
 use flatpass_ostree::{Checksum, Summary, SummaryRef};
 use flatpass_store::{
-    Entitlement, KeyPhase, Repo, RepoListing, RepoPolicy, RepoSource, RepoTokens, Store, StoreError,
-    StoredOffer, is_repo_name,
+    Entitlement, FlatManager, KeyPhase, Repo, RepoListing, RepoPolicy, RepoSource, RepoTokens, SecretFor,
+    Store, StoreError, StoredOffer, is_repo_name,
 };
-use flatpass_token::{AccessTable, KeySet, RefKind, RefName, SigningKey, UnixTime, Verifier, VerifierConfig};
+use flatpass_token::{
+    AccessTable, FlatManagerKeys, KeySet, RefKind, RefName, SigningKey, UnixTime, Verifier, VerifierConfig,
+};
 use url::Url;
 
 use crate::catalogues::Catalogues;
-use crate::config::Config;
+use crate::config::{Config, DOWNLOAD_TOKEN_SECONDS, LONGEST_LEEWAY_SECONDS};
 use crate::lookups::{Lookups, has_references};
 use crate::openpgp::OpenPgpKey;
 use crate::revocations::Refused;
@@ -149,6 +151,8 @@ pub(crate) struct RepoView {
     /// The images, if it is no OSTree repository and they were seen.
     pub(crate) images: Option<Arc<Catalogue>>,
     pub(crate) verifier: Arc<Verifier>,
+    /// The flat-manager that publishes to it, if that is known.
+    pub(crate) flat_manager: Option<FlatManager>,
     /// Of the apps that are in the repo or offered.
     owners: Owners,
     /// Which commits contain an object, under the policies that ask for it.
@@ -168,7 +172,7 @@ impl RepoView {
     ) -> Self {
         let owners = Owners::new(refs.app_ids.iter().chain(offers.keys()).cloned());
         let offered = Owners::new(offers.keys().cloned());
-        Self { repo, url, offers, refs, images: None, verifier, owners, objects, offered }
+        Self { repo, url, offers, refs, images: None, verifier, flat_manager: None, owners, objects, offered }
     }
 
     /// The app whose rights open the ref: for an app itself, for an extension the app that it extends, for any other runtime
@@ -379,6 +383,11 @@ impl Snapshot {
             };
             verifier.set_keys(keys()?);
             verifier.set_access_tokens(access);
+            let flat_manager = store.flat_manager(&repo.name, now).await?;
+            verifier.set_flat_manager(flat_manager_keys(&repo, flat_manager.as_ref(), now));
+            if let Some(moment) = flat_manager.as_ref().and_then(|known| known.next_change(now)) {
+                good_until = good_until.min(moment);
+            }
             lookups.arm(&verifier, &repo, &url, any_references).await?;
             verifier.set_revocations(refused.in_repo(store, &repo.name, now).await?);
             let images = catalogues.get(&repo.name, &repo.source);
@@ -424,11 +433,21 @@ impl Snapshot {
             let name = repo.name.clone();
             listings.insert(name.clone(), listing);
             let view = RepoView::new(repo, url, offers, refs, verifier, objects);
-            repos.insert(name, Arc::new(RepoView { images, ..view }));
+            repos.insert(name, Arc::new(RepoView { images, flat_manager, ..view }));
         }
         lookups.keep(|repo| repos.contains_key(repo));
         Ok(Self { repos, signing_key, jwks, gates, listings, unmounted, good_until })
     }
+}
+
+/// The secrets whose tokens open the repo: none, unless flat-manager's tokens do, or did until a while ago.
+fn flat_manager_keys(repo: &Repo, known: Option<&FlatManager>, now: UnixTime) -> Option<FlatManagerKeys> {
+    let longest = DOWNLOAD_TOKEN_SECONDS + LONGEST_LEEWAY_SECONDS;
+    let lives_on = repo.former_tokens.as_ref().is_some_and(|former| {
+        former.tokens == RepoTokens::FlatManager && now < former.until.plus_seconds(longest)
+    });
+    let known = known.filter(|_| lives_on || repo.tokens == RepoTokens::FlatManager)?;
+    Some(FlatManagerKeys::new(known.name.as_str(), known.accepted(SecretFor::Download, now)))
 }
 
 fn same_images(one: Option<&Arc<Catalogue>>, other: Option<&Arc<Catalogue>>) -> bool {

@@ -10,6 +10,7 @@ mod certificate_end;
 mod config;
 mod entitlement;
 mod failure;
+mod flat_manager;
 mod gpg_key;
 mod group;
 mod init;

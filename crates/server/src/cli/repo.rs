@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::failure::Failure;
+use super::flat_manager::{self, FlatManagerOptions};
 use super::output::{Answer, table};
 use super::registry::location::Location;
 use super::registry::options::{self, RegistryOptions};
@@ -57,10 +58,10 @@ pub(super) enum RepoCommand {
         registry: RegistryOptions,
     },
     /// Change what a repo was added with
-    #[command(after_help = format!("{}\n\n{}", repo_listing::HELP, format!("{}\n\n{}", repo_tokens::HELP, options::HELP)))]
+    #[command(after_help = format!("{}\n\n{}", repo_listing::HELP, format!("{}\n\n{}\n\n{}", repo_tokens::HELP, flat_manager::HELP, options::HELP)))]
     #[command(group = ArgGroup::new("change").required(true).multiple(true)
         .args(["gpg_key", "no_gpg_key", "signing_key", "per_person_index", "one_index", "tokens"])
-        .args(RegistryOptions::NAMES).args(change::NAMES))]
+        .args(RegistryOptions::NAMES).args(change::NAMES).args(FlatManagerOptions::NAMES))]
     Set {
         /// Its name
         name: String,
@@ -78,6 +79,8 @@ pub(super) enum RepoCommand {
         /// Which kind of token opens it: jwt, opaque, flat-manager or issuer:NAME
         #[arg(long, value_name = "KIND")]
         tokens: Option<RepoTokens>,
+        #[command(flatten)]
+        flat_manager: FlatManagerOptions,
         #[command(flatten)]
         registry: RegistryOptions,
         #[command(flatten)]
@@ -148,10 +151,21 @@ pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Fai
             };
             Ok(Answer::new(text, with_url(shop, &repo)))
         }
-        RepoCommand::Set { name, gpg_key, no_gpg_key, listing, one_index, tokens, registry, change } => {
+        RepoCommand::Set {
+            name,
+            gpg_key,
+            no_gpg_key,
+            listing,
+            one_index,
+            tokens,
+            flat_manager,
+            registry,
+            change,
+        } => {
             let mut repo = shop.store.repo(&name).await?.ok_or(StoreError::NoRepo(name))?;
             if repo.source.is_oci() {
                 repo_tokens::for_ostree_only(tokens.as_ref())?;
+                flat_manager.must_be_absent()?;
                 add::for_ostree_only(gpg_key.as_deref(), listing.read(repo.policy)?.as_ref())?;
                 return change::run(shop, &repo, &registry, &change).await;
             }
@@ -175,12 +189,15 @@ pub(super) async fn run(shop: &Shop, command: RepoCommand) -> Result<Answer, Fai
                 shop.store.set_repo_listing(&repo.name, listing.as_ref(), shop.now, rng).await?;
                 told.push(repo_listing::told(&repo.name, listing.as_ref()));
             }
+            told.extend(flat_manager.apply(shop, &repo).await?);
+            flat_manager::must_have_secret(shop, &repo, tokens.as_ref()).await?;
             if let Some(tokens) = &tokens {
                 repo = shop.store.set_repo_tokens(&repo.name, tokens, shop.now).await?;
                 told.push(repo_tokens::told(&repo));
             }
             let mut json = with_url(shop, &repo);
             let listing = shop.store.repo_listing(&repo.name).await?;
+            json["flat_manager"] = flat_manager::shown(shop, &repo).await?;
             json["per_person_index"] = json!(listing.is_some());
             json["signing_key"] = json!(listing.as_ref().and_then(repo_listing::fingerprint));
             Ok(Answer::new(told.join("\n"), json))

@@ -104,9 +104,10 @@ impl Lookups {
         any_references: bool,
     ) -> Result<(), StoreError> {
         let kind = match &repo.tokens {
-            RepoTokens::Jwt => TokenKind::Signed,
+            // flat-manager's have no word for lists, so tokens for those are signed by the store there too; and the verifier has
+            // flat-manager's secrets besides.
+            RepoTokens::Jwt | RepoTokens::FlatManager => TokenKind::Signed,
             RepoTokens::Opaque => TokenKind::Reference,
-            RepoTokens::FlatManager => TokenKind::None,
             RepoTokens::Issuer(name) => {
                 self.issuer(name, repo, url).await?.map_or(TokenKind::None, TokenKind::Foreign)
             }

@@ -125,6 +125,11 @@ impl Browser {
         if equal && self.same_origin { Ok(()) } else { Err(PageError::StaleForm) }
     }
 
+    /// Whether a page of this site sent the request, as far as the browser says.
+    pub(crate) const fn is_same_origin(&self) -> bool {
+        self.same_origin
+    }
+
     /// The signed-in person, or the way to the sign-in page and back to `next`.
     pub(crate) fn require(&self, next: &str) -> Result<&SignedIn, PageError> {
         self.signed_in.as_ref().ok_or_else(|| PageError::SignInFirst(next.to_owned()))

@@ -65,10 +65,14 @@ pub(crate) fn safe_next(next: &str) -> Option<&str> {
 /// to a program on the person's machine: browsers check each redirect after a form against the policy of the page with the form.
 pub(crate) fn form_target(next: &str) -> Option<String> {
     let (path, query) = next.split_once('?')?;
+    let query = Fields::parse(query.as_bytes()).ok()?;
+    if path == "/purchase" || (path.starts_with("/flat-manager/") && path.ends_with("/purchase")) {
+        let back = query.get("return")?.trim_end_matches('/');
+        return Some(LoopbackUri::parse(&format!("{back}/success"))?.form_action().to_owned());
+    }
     if path != "/oauth/authorize" && path != "/api/login" && !path.starts_with("/api/purchase/") {
         return None;
     }
-    let query = Fields::parse(query.as_bytes()).ok()?;
     Some(LoopbackUri::parse(query.get("redirect_uri")?)?.form_action().to_owned())
 }
 

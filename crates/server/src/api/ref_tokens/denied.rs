@@ -166,6 +166,23 @@ pub(super) fn too_new<'a>(
     case.denied(asked, Reason::UpgradeRequired, message)
 }
 
+/// The visitor may have the ref, but not all that flat-manager opens with it.
+pub(super) fn inexact<'a>(
+    app: &App,
+    view: &RepoView,
+    visitor: &Visitor,
+    owner: &str,
+    asked: &'a str,
+) -> Denied<'a> {
+    let case = Case::new(app, view, visitor, owner);
+    let message = format!(
+        "Your right covers a part of {} only, and the server that this repository is on gives all of an app or nothing. {}.",
+        case.what(),
+        case.again("Buy the rest")
+    );
+    case.denied(asked, case.to_buy(), message)
+}
+
 /// The visitor may have the ref, but its registry gives the store no token for it.
 pub(super) fn unavailable<'a>(
     app: &App,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use flatpass_store::{AccessInfo, NewRefToken, RepoTokens};
 use flatpass_token::{Claims, Grant, RefKind, RefName, Secret, UnixTime, Verb};
 
+use super::flat_manager;
 use crate::app::{App, Rng};
 use crate::problem::ApiError;
 use crate::snapshot::{RepoView, Snapshot};
@@ -36,7 +37,7 @@ pub(crate) struct OfCommits {
 
 impl OfCommits {
     /// Whether a commit of today may be one that this is not for.
-    fn are_past(&self, now: UnixTime) -> bool {
+    pub(super) fn are_past(&self, now: UnixTime) -> bool {
         self.only.is_some() || self.made_until.is_some_and(|until| until <= now)
     }
 }
@@ -48,6 +49,13 @@ pub(in crate::api) struct Part<'a> {
     pub(in crate::api) seconds: i64,
     /// It is for older commits only.
     pub(in crate::api) is_limited: bool,
+}
+
+impl<'a> Part<'a> {
+    /// Those that were asked for: some may stand there besides.
+    pub(in crate::api) fn asked(&self) -> impl Iterator<Item = &'a str> {
+        self.granted.iter().map(|granted| granted.asked).filter(|asked| !asked.is_empty())
+    }
 }
 
 /// Splits the refs so that each part fits into one token, and none of them ends before it must or is remembered longer than it
@@ -160,7 +168,14 @@ pub(in crate::api) async fn issue(
             let secrets = app.store.create_ref_tokens(&new, now, Rng::system().as_random()).await?;
             Ok(secrets.iter().map(|secret| secret.expose().to_owned()).collect())
         }
-        RepoTokens::FlatManager | RepoTokens::Issuer(_) => Err(ApiError::Elsewhere(app.config.issuer())),
+        RepoTokens::FlatManager => {
+            let sign = |one: Wording| match one.grants.iter().any(flat_manager::knows) {
+                true => flat_manager::sign(app, view, access, one.grants, one.seconds),
+                false => sign(app, snapshot, view, access, one.grants, one.seconds),
+            };
+            wordings.into_iter().map(sign).collect()
+        }
+        RepoTokens::Issuer(_) => Err(ApiError::Elsewhere(app.config.issuer())),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod commits;
 mod denied;
+mod flat_manager;
 mod issue;
 mod registry;
 
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use self::commits::{Commits, Question};
 use self::denied::{Denied, absent, no_ref, refuse, too_new};
+pub(super) use self::flat_manager::{add_extensions, is_exact, signed as signed_for_flat_manager};
 use self::issue::Part;
 pub(crate) use self::issue::{Granted, OfCommits, grants};
 pub(super) use self::issue::{Wording, issue, parts};
@@ -116,6 +118,7 @@ pub(crate) async fn submit(
     let questions = wishes.iter().filter_map(|wish| wish.question(view, &visitor, app.now())).collect();
     let commits = commits::look_up(view, questions).await;
     let mut sorted = sort(&app, view, &visitor, &commits, wishes);
+    flat_manager::keep_exact(&app, view, &visitor, &mut sorted);
     if let RepoTokens::Issuer(issuer) = &view.repo.tokens {
         let issuer = app.store.issuer(issuer).await?.map(|issuer| issuer.url);
         sorted = denied::elsewhere(&app, view, &visitor, issuer.as_deref(), sorted);
@@ -128,12 +131,14 @@ pub(crate) async fn submit(
         account: access.as_ref().map(|access| &access.account_id),
         commits: request.refs.iter().filter_map(|one| Some((one.r#ref.as_str(), one.commit()?))).collect(),
     };
-    let (mut tokens, sorted) = match view.repo.source.registry() {
+    let (mut tokens, mut sorted) = match view.repo.source.registry() {
         Some(registry) => asker.answer(registry, sorted).await?,
         None => (Vec::new(), sorted),
     };
     if let Some(access) = &access {
-        let parts = parts(&app, sorted.granted);
+        add_extensions(&app, view, &visitor, &mut sorted.granted);
+        let mut parts = flat_manager::fitting(view, parts(&app, sorted.granted));
+        parts.retain(|part| part.asked().next().is_some());
         if !parts.is_empty() {
             if view.repo.tokens == RepoTokens::Opaque {
                 // Each is written down.
@@ -142,7 +147,7 @@ pub(crate) async fn submit(
             let wording = |part: &Part<'_>| Wording { grants: grants(&part.granted), seconds: part.seconds };
             let issued = issue(&app, &snapshot, view, access, parts.iter().map(wording).collect()).await?;
             for (token, part) in issued.into_iter().zip(parts) {
-                let refs = part.granted.iter().map(|granted| granted.asked).collect();
+                let refs = part.asked().collect();
                 tokens.push(Issued { token, expires_in: part.seconds, refs, limited: part.is_limited });
             }
         }
