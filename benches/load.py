@@ -40,6 +40,15 @@ def wrk(server: Server, url: str, seconds: int, connections: int, headers: dict[
     return min(runs, key=lambda run: run.others)
 
 
+def crowd(url: str, seconds: int, connections: int, headers: dict[str, str]) -> None:
+    """Many readers on all cores, who wait as long as it takes. What they get is not counted."""
+    fields = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
+    argv = ["wrk", f"-t{os.cpu_count() or 1}", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s", *fields, url]
+    text = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+    if broken := re.search(r"Non-2xx or 3xx responses: .*|Socket errors: .*", text):
+        raise RuntimeError(f"{url}: {broken.group(0)}")
+
+
 def once(server: Server, url: str, seconds: int, connections: int, headers: dict[str, str], script: Path | None) -> Sample:
     argv = ["taskset", "-c", CLIENT_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
     for name, value in headers.items():

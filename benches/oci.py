@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from load import QUIET, Sample, wrk
+from load import QUIET, Sample, crowd, wrk
 from measure import ROOT, machine, record, spread, verdict, version
 from servers import Server
 from shop import EMAIL, PASSWORD, export
@@ -24,6 +24,7 @@ from stage.registry import Registry, Token
 from stage.repo import MUST_BE_BOUGHT, PAID, Repo, app_ref
 from stage.store import Store
 
+CROWD, CROWD_SECONDS = 256, 10  # readers at once, for the memory that it takes
 IMAGE = repository(app_ref(PAID), "shop")  # in docker-registry
 
 
@@ -130,6 +131,20 @@ class Watch(threading.Thread):
         return self.most
 
 
+@dataclass
+class Memory:
+    """The most megabytes that ours and theirs had resident under a load: all, and without the pages of the program's file."""
+
+    load: str
+    resident: tuple[float, float]
+    private: tuple[float, float]
+
+
+def most(watches: list[Watch], ours: Server, theirs: Server) -> tuple[tuple[float, float], tuple[float, float]]:
+    private, their_private = (watch.end() for watch in watches)
+    return (ours.peak_megabytes(), theirs.peak_megabytes()), (private, their_private)
+
+
 def measure(rounds: int, seconds: int, programs: Path, folder: Path) -> list[str]:
     both = Both(folder, programs)
     ours, theirs = both.servers(programs)
@@ -143,11 +158,14 @@ def measure(rounds: int, seconds: int, programs: Path, folder: Path) -> list[str
     try:
         for server in (theirs, ours):
             server.start("tags/list", 401 if server is theirs else 200)
-        tokens = {ours.name: both.token(ours, "apps"), theirs.name: both.token(theirs, "images")}
+
+        def headers_of(case: Case, server: Server) -> dict[str, str]:
+            # A new token for each run: they live for minutes.
+            token = {"Authorization": f"Bearer {both.token(server, 'apps' if server is ours else 'images')}"}
+            return {"Accept": MANIFEST} | (token if case.token else {})
 
         def run(case: Case, server: Server, seconds: int) -> Sample:
-            headers = {"Accept": MANIFEST} | ({"Authorization": f"Bearer {tokens[server.name]}"} if case.token else {})
-            sample = wrk(server, server.url + case.path, seconds, 16, headers)
+            sample = wrk(server, server.url + case.path, seconds, 16, headers_of(case, server))
             if bool(sample.failed) == case.token:
                 raise RuntimeError(f"{case.name}: {server.name} gave {sample.failed} answers other than expected")
             return sample
@@ -164,18 +182,23 @@ def measure(rounds: int, seconds: int, programs: Path, folder: Path) -> list[str
                 for server, samples in pair if number % 2 else reversed(pair):
                     samples.append(run(case, server, seconds))
                 print(f"round {number + 1}: {case.name}: {case.ratios()[-1]:.1f}", file=sys.stderr)
-        private, their_private = (watch.end() for watch in watches)
-        memory = {
-            "most memory that was resident (RSS)": (ours.peak_megabytes(), theirs.peak_megabytes()),
-            "of it without the pages of the program's file": (private, their_private),
-        }
+        memory = Memory("16 connections, one core", *most(watches, ours, theirs))
+        watches = [Watch(server) for server in (ours, theirs)]
+        for server, watch in zip((ours, theirs), watches):
+            server.stop()
+            server.start("tags/list", 401 if server is theirs else 200, core=None)
+            watch.start()
+            for case in cases[:3]:
+                print(f"{CROWD} connections: {case.name}: {server.name}", file=sys.stderr)
+                crowd(server.url + case.path, CROWD_SECONDS, CROWD, headers_of(case, server))
+        crowded = Memory(f"{CROWD} connections, all cores", *most(watches, ours, theirs))
     finally:
         ours.stop()
         theirs.stop()
-    return table(cases, memory, rounds, seconds)
+    return table(cases, [memory, crowded], rounds, seconds)
 
 
-def table(cases: list[Case], memory: dict[str, tuple[float, float]], rounds: int, seconds: int) -> list[str]:
+def table(cases: list[Case], memory: list[Memory], rounds: int, seconds: int) -> list[str]:
     lines = [
         "| request | Flatpass | docker-registry | ratio, minimum / median | goal | server's CPU time a request, Flatpass / docker-registry |",
         "|---|---|---|---|---|---|",
@@ -186,9 +209,10 @@ def table(cases: list[Case], memory: dict[str, tuple[float, float]], rounds: int
         lines.append(
             f"| {case.name} | {case.shown(case.ours)} | {case.shown(case.theirs)} | {spread(case.ratios(), '.1f')} | {goal} | {micros} |"
         )
-    for what, (mine, other) in memory.items():
-        goal = f"≤ 0.1: {verdict(mine / other, 0.1, at_least=False)}"
-        lines.append(f"| {what} | {mine:.1f} MB | {other:.1f} MB | {mine / other:.2f} | {goal} | |")
+    for one in memory:
+        for what, (mine, other) in (("most that was resident (RSS)", one.resident), ("of it without the program's pages", one.private)):
+            goal = f"≤ 0.1: {verdict(mine / other, 0.1, at_least=False)}"
+            lines.append(f"| memory, {one.load}: {what} | {mine:.1f} MB | {other:.1f} MB | {mine / other:.2f} | {goal} | |")
     samples = [sample for case in cases for sample in case.ours + case.theirs]
     if disturbed := sum(sample.others > QUIET for sample in samples):
         lines += ["", f"**The machine was not quiet**: {disturbed} of {len(samples)} runs were disturbed by other programs."]
