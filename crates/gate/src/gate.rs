@@ -13,6 +13,7 @@ use crate::file_cache::{FileCache, Freshness};
 use crate::listing::{Listing, Listings, MOST_BYTES};
 use crate::moment::Moment;
 use crate::object_index::{Judgement, ObjectIndex};
+use crate::origin::Origin;
 use crate::passage::Passage;
 use crate::policy::{Policy, Rules};
 use crate::refusal::{Refusal, Refusals, Words};
@@ -66,6 +67,7 @@ pub struct Gate {
     words: Words,
     state: ArcSwap<State>,
     listings: Option<Listings>,
+    origin: Option<Arc<dyn Origin>>,
 }
 
 /// What changes together when the rules do.
@@ -105,6 +107,7 @@ impl Gate {
             words,
             state: ArcSwap::from_pointee(state),
             listings: None,
+            origin: None,
         })
     }
 
@@ -124,6 +127,17 @@ impl Gate {
     #[must_use]
     pub fn with_uses(self, uses: Arc<Uses>) -> Self {
         Self { uses: Some(uses), ..self }
+    }
+
+    /// Asks that one for what the folder lacks.
+    #[must_use]
+    pub fn with_origin(self, origin: Arc<dyn Origin>) -> Self {
+        Self { origin: Some(origin), ..self }
+    }
+
+    /// Where files come from that the folder lacks.
+    pub(crate) fn origin(&self) -> Option<&dyn Origin> {
+        self.origin.as_deref()
     }
 
     pub(crate) fn uses(&self) -> Option<&Uses> {

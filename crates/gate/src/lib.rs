@@ -43,6 +43,7 @@ mod moment;
 mod mounts;
 mod object_index;
 mod oci;
+mod origin;
 mod passage;
 mod policy;
 mod prepared;
@@ -68,6 +69,7 @@ pub use oci::{
     ImagePath, Layout, LayoutError, LayoutGate, LayoutGateConfig, LayoutNote, PathError, Registry,
     RegistryConfig, Wanted,
 };
+pub use origin::{NotBrought, Origin};
 pub use policy::{Policy, Rules, UnknownPolicy};
 pub use prepared::Prepared;
 pub use registry_index::{IndexGate, IndexGateConfig, SecretPaths};

@@ -16,6 +16,7 @@ use crate::gate::Gate;
 use crate::listing::{Asking, Listed, Listings};
 use crate::moment::Moment;
 use crate::object_index::{Current, Judgement, SetId, Way};
+use crate::origin::NotBrought;
 use crate::policy::{Policy, Rules, opens, shows};
 use crate::refusal::{Refusal, Scope};
 use crate::representation::{Representation, whole_head};
@@ -98,6 +99,9 @@ impl Passage<'_> {
         }
         let path = RepoPath::parse(self.request.path).ok_or(Refusal::NotFound)?;
         let decided = self.permit_path(&path, visitor);
+        if let (Some(origin), Ok(_)) = (self.gate.origin(), &decided) {
+            origin.used(&path);
+        }
         if let (Err(Refusal::NotFound | Refusal::OutOfScope(_)), RepoPath::Object { checksum, kind }) =
             (&decided, &path)
             && let Some(listed) = self.serve_listed(checksum, *kind, visitor)?
@@ -183,7 +187,10 @@ impl Passage<'_> {
     fn serve(&self, permission: Permission, freshness: Freshness) -> Result<Permitted, Refusal> {
         let file = match permission.decided_by {
             Some(file) => file,
-            None => self.fetch(self.request.path, freshness)?.ok_or(Refusal::NotFound)?,
+            None => match self.fetch_sound(self.request.path, freshness)? {
+                Some(file) => file,
+                None => self.bring(self.request.path, freshness, self.bearer().as_ref())?,
+            },
         };
         let caching = match (permission.gated, freshness) {
             (true, _) => Caching::Gated,
@@ -283,7 +290,7 @@ impl Passage<'_> {
         if self.rules.policy() == Policy::Open {
             return Ok(Permission::gated_if(false));
         }
-        let file = self.fetch(path, Freshness::Commit)?.ok_or_else(|| absent(visitor))?;
+        let file = self.fetch_deciding(path, Freshness::Commit, visitor)?;
         let news = file.facts.get().is_none();
         let commit = facts::commit(&file, checksum, self.disk).map_err(|error| self.refusal(path, &error))?;
         let commit = commit.map_err(|damage| self.damaged(news, path, damage, Refusal::DamagedCommit))?;
@@ -319,7 +326,9 @@ impl Passage<'_> {
                 return Err(Refusal::WouldWait);
             }
             // No commit had it at the last look. One that came since, or is still being walked, may have it.
-            if current.is_some() && (has_waited || !self.gate.has_file(path)?) {
+            // At a peer the file itself may be missing.
+            let cannot_come = || Ok(self.gate.origin().is_none() && !self.gate.has_file(path)?);
+            if current.is_some() && (has_waited || cannot_come()?) {
                 return Err(Refusal::NotFound);
             }
             drop(current);
@@ -384,7 +393,7 @@ impl Passage<'_> {
         if self.rules.policy() == Policy::Open {
             return Ok(Permission::gated_if(false));
         }
-        let file = self.fetch(path, Freshness::Mutable)?.ok_or_else(|| absent(visitor))?;
+        let file = self.fetch_deciding(path, Freshness::Mutable, visitor)?;
         let news = file.facts.get().is_none();
         let delta = facts::delta(&file, from, to, self.disk).map_err(|error| self.refusal(path, &error))?;
         let delta = delta.map_err(|damage| self.damaged(news, path, damage, Refusal::DamagedDelta))?;
@@ -407,7 +416,8 @@ impl Passage<'_> {
         if commit.is_list_of_apps && self.partial_lister(visitor).is_some() {
             return Err(Refusal::OutOfScope(Scope::Download));
         }
-        let open = self.rules.is_open(commit, default);
+        let is_withheld = self.gate.origin().is_some_and(|origin| origin.withholds(checksum));
+        let open = self.rules.is_open(commit, default) && !is_withheld;
         match visitor {
             None if open => Ok(false),
             None if opens(&self.verify()?, commit, checksum) => Ok(true),
@@ -439,6 +449,75 @@ impl Passage<'_> {
                 self.damaged(news, path, damage, Refusal::Unreadable);
                 Ok(None)
             }
+        }
+    }
+
+    /// The file at `path`, which says who may have it.
+    fn fetch_deciding(
+        &self,
+        path: &str,
+        freshness: Freshness,
+        visitor: Option<&VerifiedToken>,
+    ) -> Result<Arc<Resource>, Refusal> {
+        if let Some(file) = self.fetch_sound(path, freshness)? {
+            return Ok(file);
+        }
+        if self.gate.origin().is_none() {
+            return Err(absent(visitor));
+        }
+        let unknown = match visitor {
+            Some(visitor) => {
+                return self.bring(path, freshness, Some(visitor)).map_err(|refusal| match refusal {
+                    Refusal::NotFound | Refusal::NotBrought(NotBrought::TokenNeeded) => absent(Some(visitor)),
+                    other => other,
+                });
+            }
+            None => self.verify(),
+        };
+        self.bring(path, freshness, unknown.as_ref().ok()).map_err(|refusal| match (refusal, unknown) {
+            (Refusal::NotBrought(NotBrought::TokenNeeded), Err(unknown)) => unknown,
+            (Refusal::NotBrought(NotBrought::TokenNeeded), Ok(_)) => Refusal::OutOfScope(Scope::Download),
+            (other, _) => other,
+        })
+    }
+
+    /// Who asks a peer with a good token.
+    fn bearer(&self) -> Option<VerifiedToken> {
+        self.gate.origin().and_then(|_| self.verify().ok())
+    }
+
+    /// As [`Self::fetch`]. At a peer, whose disk may be any, the file was compared with its name before it is first served.
+    fn fetch_sound(&self, path: &str, freshness: Freshness) -> Result<Option<Arc<Resource>>, Refusal> {
+        let Some(origin) = self.gate.origin() else { return self.fetch(path, freshness) };
+        let wanted = RepoPath::parse(path).ok_or(Refusal::NotFound)?;
+        if origin.is_sound(&wanted) {
+            return self.fetch(path, freshness);
+        }
+        if self.disk == Disk::Cached {
+            return Err(Refusal::WouldWait);
+        }
+        if !self.gate.has_file(path)? || !origin.inspect(&wanted) {
+            return Ok(None);
+        }
+        self.fetch(path, freshness)
+    }
+
+    /// The file at `path`, which is not there, from where this peer has its files from; see [`crate::Origin::bring`].
+    fn bring(
+        &self,
+        path: &str,
+        freshness: Freshness,
+        visitor: Option<&VerifiedToken>,
+    ) -> Result<Arc<Resource>, Refusal> {
+        let origin = self.gate.origin().ok_or(Refusal::NotFound)?;
+        let wanted = RepoPath::parse(path).ok_or(Refusal::NotFound)?;
+        if self.disk == Disk::Cached {
+            return Err(Refusal::WouldWait);
+        }
+        match origin.bring(&wanted, visitor) {
+            Ok(()) => self.fetch(path, freshness)?.ok_or(Refusal::NotFound),
+            Err(NotBrought::Absent) => Err(Refusal::NotFound),
+            Err(why) => Err(Refusal::NotBrought(why)),
         }
     }
 

@@ -125,12 +125,7 @@ impl Rules {
     }
 
     /// As [`Rules::is_open`], of all commits with these refs and that token type.
-    pub(crate) fn is_open_for(
-        &self,
-        refs: &[RefName],
-        token_type: Option<i32>,
-        default: Option<i32>,
-    ) -> bool {
+    pub fn is_open_for(&self, refs: &[RefName], token_type: Option<i32>, default: Option<i32>) -> bool {
         !refs.iter().any(|name| self.guards(name))
             && token_type.or(default).is_some_and(|token_type| self.is_open_type(token_type))
     }

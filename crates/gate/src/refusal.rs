@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::answer::{Answer, Body, HeadWriter};
 use crate::credentials::Unknown;
+use crate::origin::NotBrought;
 
 /// Why a request does not get a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(crate) enum Refusal {
     TooManyIndexes,
     /// Too many wait for indexes of their own.
     Crowded,
+    /// This is a peer that does not have the file.
+    NotBrought(NotBrought),
 }
 
 /// What the token would have to allow.
@@ -148,7 +151,10 @@ pub(crate) fn answer(words: &Words, private: bool, refusal: Refusal) -> Answer {
 /// Seconds after which it is worth asking again.
 fn retry_after(refusal: Refusal) -> Option<&'static str> {
     match refusal {
-        Refusal::NotIndexed | Refusal::Unseen | Refusal::Crowded => Some("1"),
+        Refusal::NotIndexed
+        | Refusal::Unseen
+        | Refusal::Crowded
+        | Refusal::NotBrought(NotBrought::Pending) => Some("1"),
         Refusal::TooManyIndexes => Some("3"),
         Refusal::Unknown(Unknown::Refused(error)) if error.is_passing() => Some("5"),
         _ => None,
@@ -215,6 +221,7 @@ fn say(words: &Words, refusal: Refusal) -> Saying {
         Refusal::NotFound => {
             plain(404, "not-found", "There is no such file", "This repository has no such file.")
         }
+        Refusal::NotBrought(why) => not_brought(why),
         Refusal::DamagedDelta => plain(
             404,
             "damaged-delta",
@@ -274,6 +281,50 @@ fn say(words: &Words, refusal: Refusal) -> Saying {
             "The file cannot be read at the moment. Try again later.",
         ),
     }
+}
+
+/// Why a peer does not have a file. Clients that know other servers go on to those after 404.
+fn not_brought(why: NotBrought) -> Saying {
+    let (status, slug, title, detail) = match why {
+        NotBrought::Absent | NotBrought::TokenNeeded => {
+            (404, "not-found", "There is no such file", "This repository has no such file.")
+        }
+        NotBrought::Unreachable => (
+            404,
+            "not-at-this-peer",
+            "This peer does not have the file",
+            "This peer does not have the file, and cannot reach the store to fetch it. Install it from the store itself, or try again when \
+             the peer is online.",
+        ),
+        NotBrought::NotExported => (
+            404,
+            "not-exported",
+            "This peer may not have the app",
+            "The store does not let this peer carry the app on. Install it from the store itself, or ask whoever runs the store to give \
+             the peer's robot the right to export it.",
+        ),
+        NotBrought::Damaged => (
+            502,
+            "damaged-origin",
+            "The store sent something else",
+            "What the store sent for this file is not what its name says, so it is not passed on. Whoever runs the store should check the \
+             repository with `ostree fsck`.",
+        ),
+        NotBrought::Full => (
+            404,
+            "peer-full",
+            "This peer's disk is full",
+            "This peer does not have the file and has no room for it. Install it from the store itself; whoever runs the peer should make \
+             room or give it a smaller --max-size.",
+        ),
+        NotBrought::Pending => (
+            503,
+            "peer-fetches",
+            "This peer is fetching the file",
+            "This peer is fetching the file from the store. Try again in a moment.",
+        ),
+    };
+    Saying { status, slug, title, detail: detail.to_owned(), challenge: None }
 }
 
 /// What may stand in a quoted string of a challenge (RFC 6750, 3): printable ASCII without quotes and backslashes.

@@ -17,6 +17,7 @@
 mod checksum;
 mod commit;
 mod compression;
+mod content;
 mod delta_index;
 mod dirtree;
 mod error;
@@ -33,6 +34,7 @@ mod variant;
 pub use checksum::{Checksum, ChecksumError, DELTA_BASE64_LENGTH, HEX_LENGTH};
 pub use commit::Commit;
 pub use compression::{gunzip, gzip};
+pub use content::ContentCheck;
 pub use delta_index::{DeltaIndex, DeltaName};
 pub use dirtree::{DirTree, DirectoryEntry, FileEntry};
 pub use error::ReadError;

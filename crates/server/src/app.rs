@@ -239,6 +239,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), take_up_changes))
         .route("/oauth/registry-token", oauth::registry_token::route())
         .route("/api/v1/ref-tokens", post(api::ref_tokens::submit))
+        .route("/api/v1/peers/{repo}", get(api::peers::show))
         .route("/api/v1/registry-events/{repo}", post(api::registry_events::submit))
         .route("/api/v1/summary-tokens", post(api::summary_tokens::submit))
         .route("/api/v1/access-tokens", get(api::access_tokens::list).post(api::access_tokens::create))

@@ -455,7 +455,7 @@ fn same_images(one: Option<&Arc<Catalogue>>, other: Option<&Arc<Catalogue>>) -> 
 }
 
 /// Token types that need nothing bought. Who may see something in a private repo is signed in, which is all that one of them asks.
-fn open_token_types(repo: &Repo) -> Vec<i32> {
+pub(crate) fn open_token_types(repo: &Repo) -> Vec<i32> {
     let mut open = repo.open_token_types.clone();
     if repo.policy == RepoPolicy::Private {
         open.push(SIGN_IN);

@@ -122,6 +122,11 @@ impl Visitor {
         if others.is_empty() { Right::None } else { Right::OtherBranches(others) }
     }
 
+    /// Whether they may do that with that branch of an app.
+    pub(crate) fn may(&self, app_id: &str, branch: &str, verb: Verb) -> bool {
+        self.entitlements.iter().any(|one| one.allows(app_id, branch, verb))
+    }
+
     /// The right by which they see that branch of an app in the list: of several the one that lasts longest.
     pub(crate) fn sees_in_list(&self, app_id: &str, branch: &str) -> Option<&Entitlement> {
         let lists = self.entitlements.iter().filter(|one| one.allows(app_id, branch, Verb::List));

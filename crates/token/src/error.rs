@@ -66,6 +66,44 @@ pub enum VerifyError {
         /// When it says it was made.
         at: UnixTime,
     },
+    /// At a peer: it is no token signed by the store, so nobody but the store could say whether it is good.
+    #[error(
+        "This token is not one that the store signed for peers. Tokens of other kinds can only be checked online, by the store itself."
+    )]
+    NotForPeers,
+    /// At a peer: it is for the repo itself, and not so narrow that a peer may have it.
+    #[error(
+        "The token is for the store itself and opens too much to be shown to a peer. Ask the store for one for peers."
+    )]
+    TooWide,
+    /// At a peer: by its clock the token was made in the future.
+    #[error(
+        "This peer's clock is behind: the token was made at {at}, and the peer's clock says {now}. Whoever runs the peer must set it."
+    )]
+    ClockBehind {
+        /// When the token says it was made.
+        at: UnixTime,
+        /// What time it is at the peer.
+        now: UnixTime,
+    },
+    /// At a peer: by its clock the token is no longer valid.
+    #[error(
+        "The token expired at {at}, and this peer's clock says {now}. If that is not the time, whoever runs the peer must set its clock."
+    )]
+    ExpiredHere {
+        /// When the token expired, the leeway not counted in.
+        at: UnixTime,
+        /// What time it is at the peer.
+        now: UnixTime,
+    },
+    /// At a peer: it was offline for so long that its keys and what was revoked are too old to be relied on.
+    #[error(
+        "This peer was offline for too long: since {since} it takes no tokens until it has reached the store again."
+    )]
+    OfflineTooLong {
+        /// Since when it refuses.
+        since: UnixTime,
+    },
     /// It was valid, and was revoked.
     #[error("The token was revoked.")]
     Revoked,

@@ -84,7 +84,7 @@ pub use shared_secret::{SharedSecret, SharedSecretError, read_shared};
 pub use time::UnixTime;
 pub use unverified::UnverifiedToken;
 pub use verified::VerifiedToken;
-pub use verifier::{Verifier, VerifierConfig};
+pub use verifier::{PEER_LEEWAY_SECONDS, PEERS, Verifier, VerifierConfig};
 
 /// The longest token that is made or looked at, in bytes. nginx and others refuse header lines of more than
 /// 8 KiB, so a longer one would not reach a gate anyway.

@@ -1,6 +1,7 @@
 //! Checks tokens for one authority and one gate.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use quick_cache::Weighter;
@@ -44,14 +45,42 @@ pub struct VerifierConfig {
     pub cache_entries: usize,
     /// The name of the repo, for which certificates stand; see [`CertificateHash::for_repo`].
     pub repo: String,
+    /// Set at a peer: the `aud` of tokens for the repo itself. A peer takes those too, but only if a hostile one could do nothing
+    /// with them elsewhere: each grant names its commits, and they live for minutes.
+    pub narrowed_audience: Option<String>,
 }
+
+/// What comes after a repo's URL in the `aud` of tokens that are for peers of it alone.
+pub const PEERS: &str = "#peers";
+/// By how many seconds the clock of a peer may differ from that of the store: machines in a cupboard have no better ones.
+pub const PEER_LEEWAY_SECONDS: u32 = 120;
+/// A token for the repo itself that lives longer than so many seconds is none for a peer.
+const NARROW_SECONDS: i64 = 900;
 
 impl VerifierConfig {
     /// With a leeway of 5 seconds and 4096 entries in the cache.
     #[must_use]
     pub fn new(issuer: impl Into<String>, audience: impl Into<String>) -> Self {
         let (issuer, audience) = (issuer.into(), audience.into());
-        Self { issuer, audience, leeway_seconds: 5, cache_entries: 4096, repo: String::new() }
+        Self {
+            issuer,
+            audience,
+            leeway_seconds: 5,
+            cache_entries: 4096,
+            repo: String::new(),
+            narrowed_audience: None,
+        }
+    }
+
+    /// For a peer of the repo with that URL: it takes tokens for its peers, and narrow ones for the repo itself. Clocks may be
+    /// [`PEER_LEEWAY_SECONDS`] apart.
+    #[must_use]
+    pub fn for_peer(issuer: impl Into<String>, repo_url: &str) -> Self {
+        Self {
+            leeway_seconds: PEER_LEEWAY_SECONDS,
+            narrowed_audience: Some(repo_url.to_owned()),
+            ..Self::new(issuer, format!("{repo_url}{PEERS}"))
+        }
     }
 }
 
@@ -67,6 +96,8 @@ pub struct Verifier {
     flat_manager: ArcSwapOption<FlatManagerKeys>,
     access_tokens: ArcSwap<AccessTable>,
     revocations: ArcSwap<Revocations>,
+    /// From this second on no token is good, because the keys are too old.
+    trusted_until: AtomicI64,
     cache: Cache<Box<str>, Arc<Content>, ByLength>,
     accepts: ArcSwap<Accepts>,
     lookup: ArcSwapOption<Asking>,
@@ -108,6 +139,7 @@ impl Verifier {
             flat_manager: ArcSwapOption::empty(),
             access_tokens: ArcSwap::default(),
             revocations: ArcSwap::default(),
+            trusted_until: AtomicI64::new(i64::MAX),
             cache: Cache::with_weighter(entries, entries as u64, ByLength),
             accepts: ArcSwap::default(),
             lookup: ArcSwapOption::empty(),
@@ -137,6 +169,12 @@ impl Verifier {
     /// From now on flat-manager's tokens are accepted too, if they are signed with one of these secrets; with `None`, none is.
     pub fn set_flat_manager(&self, keys: Option<FlatManagerKeys>) {
         self.flat_manager.store(keys.map(Arc::new));
+    }
+
+    /// From that moment on every token is refused with [`VerifyError::OfflineTooLong`], until a later moment is set: what is known of the
+    /// authority is too old then.
+    pub fn trust_until(&self, moment: UnixTime) {
+        self.trusted_until.store(moment.0, Ordering::Relaxed);
     }
 
     /// From now on only these access tokens are accepted.
@@ -172,6 +210,10 @@ impl Verifier {
             return Err(VerifyError::TooLong);
         }
         let accepts = self.accepts.load();
+        if self.config.narrowed_audience.is_some() {
+            // A peer can ask nobody.
+            return self.verify_signed(&accepts, token, now).map_err(|error| self.as_said_here(error, now));
+        }
         if token.starts_with(REFERENCE_PREFIX) {
             return self.verify_reference(&accepts, token, now);
         }
@@ -383,6 +425,19 @@ impl Verifier {
         self.cache.len()
     }
 
+    /// The reason in the words of a peer, if this is one: it cannot ask anybody, and its clock is the first suspect.
+    fn as_said_here(&self, error: VerifyError, now: UnixTime) -> VerifyError {
+        if self.config.narrowed_audience.is_none() {
+            return error;
+        }
+        match error {
+            VerifyError::Malformed | VerifyError::Algorithm => VerifyError::NotForPeers,
+            VerifyError::IssuedInFuture { at } => VerifyError::ClockBehind { at, now },
+            VerifyError::Expired { at } => VerifyError::ExpiredHere { at, now },
+            other => other,
+        }
+    }
+
     /// What does not depend on the moment.
     fn verify_signature_and_claims(&self, token: &str) -> Result<Content, VerifyError> {
         let token = UnverifiedToken::parse(token)?;
@@ -415,7 +470,12 @@ impl Verifier {
             return Err(VerifyError::Issuer);
         }
         if claims.aud != self.config.audience {
-            return Err(VerifyError::Audience);
+            if self.config.narrowed_audience.as_ref() != Some(&claims.aud) {
+                return Err(VerifyError::Audience);
+            }
+            if !is_narrow(&claims) {
+                return Err(VerifyError::TooWide);
+            }
         }
         Ok(Content::from_claims(claims, Arc::clone(key)))
     }
@@ -428,6 +488,10 @@ impl Verifier {
         now: UnixTime,
     ) -> Result<Option<Arc<Losses>>, VerifyError> {
         let leeway = i64::from(self.config.leeway_seconds);
+        let until = UnixTime(self.trusted_until.load(Ordering::Relaxed));
+        if now >= until {
+            return Err(VerifyError::OfflineTooLong { since: until });
+        }
         let revocations = self.revocations.load();
         let (issued_at, not_before) = match &token.proof {
             Proof::Signature { key, issued_at, not_before } => {
@@ -482,6 +546,12 @@ impl Verifier {
         }
         if accepts.take(token, now) { Ok(losses) } else { Err(VerifyError::OtherKind) }
     }
+}
+
+/// Whether a hostile peer could do nothing with it but fetch these commits, for minutes.
+fn is_narrow(claims: &Claims) -> bool {
+    claims.iat.seconds_until(claims.exp) <= NARROW_SECONDS
+        && claims.authorization_details.iter().all(|grant| grant.commits.is_some())
 }
 
 /// `at+jwt`, and the long form of it, in any case (RFC 9068 section 2.1, RFC 7515 section 4.1.9).

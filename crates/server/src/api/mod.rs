@@ -2,6 +2,7 @@
 
 pub(crate) mod access_tokens;
 pub(crate) mod payment_events;
+pub(crate) mod peers;
 pub(crate) mod purchases;
 pub(crate) mod ref_tokens;
 pub(crate) mod registry_events;

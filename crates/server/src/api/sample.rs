@@ -227,7 +227,7 @@ pub(crate) async fn get_tokens(
             }
             Standing::Has(view, _, granted) => {
                 // One app has few refs: they fit into one token, which ends with the first of its rights.
-                let whole = parts(&app, granted);
+                let whole = parts(&app, granted, app.config.tokens.ref_token_seconds);
                 let seconds = whole.iter().map(|part| part.seconds).min().unwrap_or(1);
                 let all: Vec<_> = whole.into_iter().flat_map(|part| part.granted).collect();
                 let wording = vec![Wording { grants: grants(&all), seconds }];

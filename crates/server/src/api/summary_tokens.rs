@@ -46,7 +46,7 @@ pub(crate) async fn submit(
     let until = lists.iter().filter_map(|one| one.ends_at).min().map_or(longest, |end| end.min(longest));
     let expires_in = now.seconds_until(until);
     let token = if view.repo.policy == RepoPolicy::Private {
-        let grants = grants(&view, &lists);
+        let grants = grants(&view, &lists, Verb::List);
         if serde_json::to_vec(&grants).map_err(|_| ApiError::Internal)?.len() > GRANT_BYTES {
             return Err(ApiError::TooMuchToList(app.config.issuer()));
         }
@@ -85,9 +85,9 @@ impl Listed {
     }
 }
 
-/// As few grants as say the same: one for each branch, without what another of them covers. An app is listed with the extensions
+/// As few grants of `verb` as say the same: one for each branch, without what another of them covers. An app is listed with the extensions
 /// of it that the repo has.
-fn grants(view: &RepoView, lists: &[Entitlement]) -> Vec<Grant> {
+pub(super) fn grants(view: &RepoView, lists: &[Entitlement], verb: Verb) -> Vec<Grant> {
     let mut by_branch: BTreeMap<Option<&str>, Listed> = BTreeMap::new();
     for one in lists {
         let listed = by_branch.entry(one.branch.as_deref()).or_default();
@@ -106,7 +106,7 @@ fn grants(view: &RepoView, lists: &[Entitlement]) -> Vec<Grant> {
     let everywhere = by_branch.remove(&None).unwrap_or_default();
     let on_every_branch = Grant {
         prefixes: everywhere.prefixes.iter().filter(|one| !everywhere.covers(one)).cloned().collect(),
-        ..Grant::for_ids(&[Verb::List], everywhere.ids.iter().filter(|id| !everywhere.covers_id(id)).cloned())
+        ..Grant::for_ids(&[verb], everywhere.ids.iter().filter(|id| !everywhere.covers_id(id)).cloned())
     };
     let on_one = |(branch, listed): (Option<&str>, Listed)| {
         let news = |id: &&String| !everywhere.covers_id(id) && !everywhere.ids.contains(*id);
@@ -115,7 +115,7 @@ fn grants(view: &RepoView, lists: &[Entitlement]) -> Vec<Grant> {
         Grant {
             prefixes: prefixes.cloned().collect(),
             branches: branch.map(str::to_owned).into_iter().collect(),
-            ..Grant::for_ids(&[Verb::List], ids)
+            ..Grant::for_ids(&[verb], ids)
         }
     };
     std::iter::once(on_every_branch)

@@ -2,6 +2,7 @@
 
 use flatpass::ServeError;
 use flatpass::config::ConfigError;
+use flatpass_peer::PeerError;
 use flatpass_store::{SealError, StoreError};
 
 /// A command that was refused or failed.
@@ -16,6 +17,9 @@ pub(super) enum Failure {
     /// The server does not start.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// A peer refused or failed. Its message has the next step in it.
+    #[error(transparent)]
+    Peer(PeerError),
     /// The command line was not understood.
     #[error("{0}")]
     Usage(String),
@@ -49,7 +53,7 @@ impl Failure {
             Self::Told { next, .. } => return Some(next.clone()),
             Self::Store(error) | Self::Serve(ServeError::Store(error)) => error,
             Self::Usage(_) => return Some("see how it is written with --help".to_owned()),
-            Self::Config(_) | Self::Serve(_) => return None,
+            Self::Config(_) | Self::Serve(_) | Self::Peer(_) => return None,
         };
         let next = match store {
             StoreError::EmailTaken => "see the accounts with: flatpass account list".to_owned(),

@@ -19,6 +19,7 @@ mod key;
 mod moment;
 mod output;
 mod password;
+mod peer;
 mod plan;
 mod registry;
 mod repo;
@@ -110,6 +111,9 @@ enum Command {
     /// Tokens: look into one without trusting it
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Peers: serve copies of a store's apps on a local network, also without the internet
+    #[command(subcommand)]
+    Peer(peer::PeerCommand),
     /// The configuration file: look for mistakes in it
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -170,6 +174,9 @@ pub(crate) async fn run() -> ExitCode {
 async fn execute(arguments: Arguments) -> Result<Answer, Failure> {
     let now = Clock::system().now().unix();
     let overrides = Overrides::from_environment();
+    if let Command::Peer(command) = arguments.command {
+        return peer::run(command).await;
+    }
     match &arguments.command {
         Command::Init(init) => return init::run(init, now).await,
         Command::Config(config::ConfigCommand::Check) => {
@@ -204,7 +211,9 @@ async fn on_shop(shop: &Shop, command: Command) -> Result<Answer, Failure> {
         Command::Key(command) => key::run(shop, command).await,
         Command::Token(token::TokenCommand::Inspect { token }) => token::inspect(shop, &token).await,
         // `execute` answers these before a store is opened.
-        Command::Init(_) | Command::Serve | Command::Config(_) => Ok(Answer::text(String::new())),
+        Command::Init(_) | Command::Serve | Command::Config(_) | Command::Peer(_) => {
+            Ok(Answer::text(String::new()))
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod oauth;
 mod pages;
 mod pass_through;
 mod payment;
+mod peers;
 mod post;
 mod private_repo;
 mod ref_tokens;

@@ -32,6 +32,8 @@ pub(super) enum Reason {
     NotFound,
     /// Somebody else issues the tokens of the repo.
     Elsewhere,
+    /// The account may have it, but not carry it on to a peer.
+    ExportRequired,
     /// The account may have it, but the registry that it is in gives no token for it now.
     Unavailable,
 }
@@ -49,6 +51,27 @@ pub(super) fn absent<'a>(view: &RepoView, name: &RefName, asked: &'a str) -> Den
         reason: Reason::NotFound,
         app: view.owner(name).to_owned(),
         message: format!("{asked} is not in {}. Check its name, branch and architecture.", view.url),
+        url: None,
+    }
+}
+
+/// A peer may have it, but must not carry it on.
+pub(super) fn no_export<'a>(view: &RepoView, owner: &str, asked: &'a str) -> Denied<'a> {
+    let message = format!(
+        "This account may not carry {owner} on to a peer. Ask whoever runs the store for the right to export it: flatpass grant ACCOUNT {} \
+         {owner} --verbs download,upgrade,export.",
+        view.repo.name
+    );
+    Denied { r#ref: asked, reason: Reason::ExportRequired, app: owner.to_owned(), message, url: None }
+}
+
+/// A token for one commit is asked for, and nobody knows which.
+pub(super) fn no_commit<'a>(view: &RepoView, name: &RefName, asked: &'a str) -> Denied<'a> {
+    Denied {
+        r#ref: asked,
+        reason: Reason::NotFound,
+        app: view.owner(name).to_owned(),
+        message: format!("{asked} has no commit in the summary of {}. Name the commit.", view.url),
         url: None,
     }
 }

@@ -59,14 +59,14 @@ impl<'a> Part<'a> {
 }
 
 /// Splits the refs so that each part fits into one token, and none of them ends before it must or is remembered longer than it
-/// helps.
-pub(in crate::api) fn parts<'a>(app: &App, granted: Vec<Granted<'a>>) -> Vec<Part<'a>> {
+/// helps. None is good for longer than `longest` seconds.
+pub(in crate::api) fn parts<'a>(app: &App, granted: Vec<Granted<'a>>, longest: i64) -> Vec<Part<'a>> {
     let now = app.now();
     let mut alike: BTreeMap<(i64, bool), Vec<Granted<'a>>> = BTreeMap::new();
     for one in granted {
         let left = one.good_until.map_or(i64::MAX, |until| now.seconds_until(until));
         // What ends at this moment is not granted any more.
-        let seconds = left.clamp(1, app.config.tokens.ref_token_seconds);
+        let seconds = left.clamp(1, longest);
         alike.entry((seconds, one.commits.are_past(now))).or_default().push(one);
     }
     let mut parts = Vec::new();
@@ -151,7 +151,7 @@ pub(in crate::api) async fn issue(
 ) -> Result<Vec<String>, ApiError> {
     match &view.repo.tokens {
         RepoTokens::Jwt => {
-            let sign = |one: Wording| sign(app, snapshot, view, access, one.grants, one.seconds);
+            let sign = |one: Wording| sign(app, snapshot, view.url.clone(), access, one.grants, one.seconds);
             wordings.into_iter().map(sign).collect()
         }
         RepoTokens::Opaque => {
@@ -171,7 +171,7 @@ pub(in crate::api) async fn issue(
         RepoTokens::FlatManager => {
             let sign = |one: Wording| match one.grants.iter().any(flat_manager::knows) {
                 true => flat_manager::sign(app, view, access, one.grants, one.seconds),
-                false => sign(app, snapshot, view, access, one.grants, one.seconds),
+                false => sign(app, snapshot, view.url.clone(), access, one.grants, one.seconds),
             };
             wordings.into_iter().map(sign).collect()
         }
@@ -179,11 +179,11 @@ pub(in crate::api) async fn issue(
     }
 }
 
-/// A signed token of this repo with these grants, for so many seconds.
-fn sign(
+/// A signed token for this audience with these grants, for so many seconds.
+pub(super) fn sign(
     app: &App,
     snapshot: &Snapshot,
-    view: &RepoView,
+    audience: String,
     access: &AccessInfo,
     authorization_details: Vec<Grant>,
     seconds: i64,
@@ -191,7 +191,7 @@ fn sign(
     let now = app.now();
     let claims = Claims {
         iss: app.config.issuer(),
-        aud: view.url.clone(),
+        aud: audience,
         sub: access.account_id.0.clone(),
         client_id: access.client_id.clone(),
         sid: Some(access.grant_id.0.clone()),

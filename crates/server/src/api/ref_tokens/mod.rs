@@ -6,6 +6,7 @@ mod commits;
 mod denied;
 mod flat_manager;
 mod issue;
+mod purpose;
 mod registry;
 
 use std::sync::Arc;
@@ -22,9 +23,10 @@ use serde::{Deserialize, Serialize};
 use self::commits::{Commits, Question};
 use self::denied::{Denied, absent, no_ref, refuse, too_new};
 pub(super) use self::flat_manager::{add_extensions, is_exact, signed as signed_for_flat_manager};
-use self::issue::Part;
 pub(crate) use self::issue::{Granted, OfCommits, grants};
+use self::issue::{Part, sign};
 pub(super) use self::issue::{Wording, issue, parts};
+use self::purpose::{Named, Purpose};
 use super::{bearer, require_access};
 use crate::app::App;
 use crate::oauth::token::answer;
@@ -39,10 +41,16 @@ const MOST_REFS: usize = 1000;
 /// The token type that flatpak says after a 401 for a commit of which it knows nothing: "ask anyway".
 const ASK_ANYWAY: i32 = i32::MAX;
 
+const NO_PEERS: &str = "Only OSTree repositories have peers: what is in a container registry or image layout is served by that alone. Ask without for.";
+
+const ONLY_ONLINE: &str = "This repo's tokens can only be checked online, by the store itself, so it has no peers. Ask without for.";
+
 #[derive(Deserialize)]
 struct Request {
     repo_url: String,
     refs: Vec<Wanted>,
+    #[serde(default)]
+    r#for: Purpose,
 }
 
 #[derive(Deserialize)]
@@ -109,6 +117,10 @@ pub(crate) async fn submit(
     let snapshot = app.snapshot.load_full();
     let view = snapshot.repo_or_empty(&app.config, &request.repo_url);
     let view = &*view.ok_or_else(|| ApiError::unknown_repo(&request.repo_url))?;
+    let purpose = request.r#for;
+    if purpose != Purpose::Origin {
+        can_have_peers(view).map_err(|why| ApiError::BadRequest(why.to_owned()))?;
+    }
     let mut visitor = Visitor::of(&app, view, access.as_ref()).await?;
     let wishes: Vec<_> = request.refs.iter().map(|one| Wish::new(view, one)).collect();
     if let Some(access) = access.as_ref().filter(|_| wishes.iter().any(|wish| wish.wants_a_reason(&visitor)))
@@ -135,9 +147,11 @@ pub(crate) async fn submit(
         Some(registry) => asker.answer(registry, sorted).await?,
         None => (Vec::new(), sorted),
     };
+    let named = Named(request.refs.iter().filter_map(|one| Some((&*one.r#ref, one.commit()?))).collect());
+    purpose.limit(view, &visitor, &named, &mut sorted);
     if let Some(access) = &access {
         add_extensions(&app, view, &visitor, &mut sorted.granted);
-        let mut parts = flat_manager::fitting(view, parts(&app, sorted.granted));
+        let mut parts = flat_manager::fitting(view, parts(&app, sorted.granted, purpose.seconds(&app)));
         parts.retain(|part| part.asked().next().is_some());
         if !parts.is_empty() {
             if view.repo.tokens == RepoTokens::Opaque {
@@ -145,7 +159,15 @@ pub(crate) async fn submit(
                 app.tries.reference(address).map_err(ApiError::TooMany)?;
             }
             let wording = |part: &Part<'_>| Wording { grants: grants(&part.granted), seconds: part.seconds };
-            let issued = issue(&app, &snapshot, view, access, parts.iter().map(wording).collect()).await?;
+            let wordings = parts.iter().map(wording);
+            let issued = if purpose == Purpose::Origin {
+                issue(&app, &snapshot, view, access, wordings.collect()).await?
+            } else {
+                let audience = purpose.audience(view);
+                let signed = wordings
+                    .map(|one| sign(&app, &snapshot, audience.clone(), access, one.grants, one.seconds));
+                signed.collect::<Result<_, _>>()?
+            };
             for (token, part) in issued.into_iter().zip(parts) {
                 let refs = part.asked().collect();
                 tokens.push(Issued { token, expires_in: part.seconds, refs, limited: part.is_limited });
@@ -164,6 +186,14 @@ pub(crate) async fn submit(
     let body = Answer { repo: &view.repo.name, registry, token_kind, tokens, open, denied };
     let body = serde_json::to_value(body).map_err(|_| ApiError::Internal)?;
     Ok(answer(StatusCode::OK, &body))
+}
+
+/// Whether a peer could check tokens of this repo, which it has copies of; or the reason why not.
+pub(super) fn can_have_peers(view: &RepoView) -> Result<(), &'static str> {
+    if view.repo.source.ostree().is_none() {
+        return Err(NO_PEERS);
+    }
+    if view.repo.tokens == RepoTokens::Jwt { Ok(()) } else { Err(ONLY_ONLINE) }
 }
 
 /// What somebody sent, shortened for a message.

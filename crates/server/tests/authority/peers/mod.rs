@@ -1,0 +1,5 @@
+//! Peers of a real store: who gets what from them, with the store and without it, and what a hostile one could do with what it is shown.
+
+mod filling;
+mod place;
+mod tokens;
