@@ -1,5 +1,6 @@
 //! The real command `flatpass`, run as people and scripts run it.
 
+mod cli_flat_manager;
 mod cli_scene;
 
 use std::fs;

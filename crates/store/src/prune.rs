@@ -27,6 +27,8 @@ pub struct Pruned {
     pub refresh_tokens: u64,
     /// Signing keys that verify nothing any more.
     pub keys: u64,
+    /// Secrets shared with a flat-manager whose last token has ended.
+    pub shared_secrets: u64,
 }
 
 /// Ended codes are kept for a day, so that a late second use is still recognised and logged as one.
@@ -65,6 +67,8 @@ impl Store {
             .await?,
             refresh_tokens: delete("DELETE FROM refresh_tokens WHERE expires_at <= $1", kept_since).await?,
             keys: delete("DELETE FROM signing_keys WHERE expires_at <= $1", kept_since).await?,
+            shared_secrets: delete("DELETE FROM flat_manager_secrets WHERE accepted_until <= $1", now.0)
+                .await?,
         };
         transaction.commit().await?;
         Ok(pruned)

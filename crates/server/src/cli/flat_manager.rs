@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flatpass::config::{DOWNLOAD_TOKEN_SECONDS, LONGEST_LEEWAY_SECONDS, UPDATE_TOKEN_SECONDS};
 use flatpass_store::{Repo, RepoTokens, SecretFor};
-use flatpass_token::SharedSecret;
+use flatpass_token::{FlatManagerKeys, SharedSecret, VerifiedToken, VerifyError};
 use serde_json::{Value, json};
 use url::Url;
 use zeroize::Zeroizing;
@@ -161,6 +161,33 @@ pub(super) async fn shown(shop: &Shop, repo: &Repo) -> Result<Value, Failure> {
         "secrets": known.secrets.len(),
         "update_token_secrets": known.update_secrets.len(),
     }))
+}
+
+/// A token that somebody signed with flat-manager's secret: which repo's gate takes it, and what it opens there.
+///
+/// # Errors
+/// The store's. Within: why the gate of the repo with the secret refuses it, or of every one.
+pub(super) async fn verified(
+    shop: &Shop,
+    token: &str,
+) -> Result<Result<(Repo, VerifiedToken), VerifyError>, Failure> {
+    let mut refused = VerifyError::UnknownKey;
+    for repo in shop.store.repos().await? {
+        let Some(known) = shop.store.flat_manager(&repo.name, shop.now).await? else { continue };
+        if repo.tokens != RepoTokens::FlatManager {
+            continue;
+        }
+        let verifier = super::token::verifier(shop, &shop.config.repo_url(&repo.name), Some(&repo)).await?;
+        let secrets = known.accepted(SecretFor::Download, shop.now);
+        verifier.set_flat_manager(Some(FlatManagerKeys::new(known.name.as_str(), secrets)));
+        match verifier.verify(token, shop.now) {
+            Ok(verified) => return Ok(Ok((repo, verified))),
+            // The secret is that of another repo.
+            Err(VerifyError::Signature) => {}
+            Err(error) => refused = error,
+        }
+    }
+    Ok(Err(refused))
 }
 
 fn secret_in(path: &Path) -> Result<SharedSecret, Failure> {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::Shop;
 use super::failure::Failure;
+use super::flat_manager;
 use super::output::{Answer, FOUND_PROBLEMS};
 
 /// What can be done with tokens.
@@ -20,7 +21,7 @@ use super::output::{Answer, FOUND_PROBLEMS};
 pub(super) enum TokenCommand {
     /// Show what a token says, whether this store's keys verify it, for which repo, until when, and what it opens
     #[command(after_help = "Example:\n  flatpass token inspect - < token\n\n\
-        Takes ref tokens, reference tokens (fpx_…), access tokens of devices (fpt_…) and of the API (fpa_…). Other users of this machine can read\n\
+        Takes ref tokens, flat-manager's tokens, reference tokens (fpx_…), access tokens of devices (fpt_…) and of the API (fpa_…). Other users of this machine can read\n\
         arguments while the command runs: give the token on standard input. Exit code 3 when it would be refused.")]
     Inspect {
         /// The token, or - for standard input
@@ -68,6 +69,12 @@ async fn ref_token(shop: &Shop, token: &str) -> Result<Answer, Failure> {
         Ok(unverified) => unverified,
         Err(error) => return Ok(refused(&error)),
     };
+    if unverified.algorithm() == Some("HS256") {
+        return match flat_manager::verified(shop, token).await? {
+            Ok((repo, token)) => flat_managers(shop, &repo, &token).await,
+            Err(error) => Ok(refused(&error)),
+        };
+    }
     let claims = match unverified.claims() {
         Ok(claims) => claims,
         Err(error) => return Ok(refused(&error)),
@@ -119,8 +126,28 @@ async fn ref_token(shop: &Shop, token: &str) -> Result<Answer, Failure> {
     Ok(verdict(result.is_ok(), &lines, json))
 }
 
+/// A token with flat-manager's secret, which says nothing of its repo's URL.
+async fn flat_managers(shop: &Shop, repo: &Repo, token: &VerifiedToken) -> Result<Answer, Failure> {
+    let account = shop.store.account(&token.subject().into()).await?.map(|account| account.email);
+    let mut lines = vec![
+        format!("accepted as flat-manager's, for the repo {}", repo.name),
+        format!(
+            "  account   {}{}",
+            clean(token.subject()),
+            account.map(|email| format!(" ({email})")).unwrap_or_default()
+        ),
+        format!("  until     {}", super::moment::shown(token.expires_at(), "for ever")),
+    ];
+    lines.extend(token.grants().iter().map(|grant| format!("  opens     {}", clean(&opens(grant)))));
+    let json = json!({
+        "accepted": true, "reason": null, "repo": repo.name, "subject": token.subject(),
+        "expires_at": token.expires_at(), "opens": token.grants(),
+    });
+    Ok(verdict(true, &lines, json))
+}
+
 /// A verifier as the gate of the repo with this URL has it.
-async fn verifier(shop: &Shop, audience: &str, repo: Option<&Repo>) -> Result<Verifier, Failure> {
+pub(super) async fn verifier(shop: &Shop, audience: &str, repo: Option<&Repo>) -> Result<Verifier, Failure> {
     let mut keys = KeySet::new();
     for stored in shop.store.signing_keys(shop.now).await? {
         keys = keys.with(&stored.signing_key()?);

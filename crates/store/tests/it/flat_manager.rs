@@ -43,6 +43,7 @@ async fn secrets_are_sealed_follow_each_other_with_an_overlap_and_go_with_their_
     assert_eq!(known.signing(SecretFor::Download, later).unwrap().expose()[0], b'b');
     assert_eq!(letters(later.plus_seconds(DAY - 1)), [b'a', b'b']);
     assert_eq!(letters(later.plus_seconds(DAY)), [b'b']);
+    assert_eq!(store.prune(later).await.unwrap().shared_secrets, 0);
     // The same again is no exchange. The one before again is one.
     set(b'b', later, &mut rng).await;
     assert_eq!(read(later).await, known);
@@ -53,6 +54,11 @@ async fn secrets_are_sealed_follow_each_other_with_an_overlap_and_go_with_their_
     let alone = read(later).await;
     assert_eq!(alone.secrets.len(), 1);
     assert_eq!(alone.signing(SecretFor::Download, later).unwrap().expose()[0], b'a', "it waits for nobody");
+
+    set(b'c', later, &mut rng).await;
+    let much_later = later.plus_seconds(2 * DAY);
+    assert_eq!(store.prune(much_later).await.unwrap().shared_secrets, 1);
+    assert_eq!(read(later).await.secrets.len(), 1, "what has ended is gone for good");
 
     store.set_flat_manager_name("apps", "stable").await.unwrap();
     store.set_flat_manager_url("apps", Some("http://127.0.0.1:8080")).await.unwrap();
