@@ -76,7 +76,8 @@ impl Metrics {
         Arc::clone(lookups.entry(source.to_owned()).or_default())
     }
 
-    fn render(&self) -> String {
+    /// All of them.
+    pub(crate) fn render(&self) -> String {
         let lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut text = String::new();
         let mut put =

@@ -1,6 +1,7 @@
 //! The real command `flatpass`, run as people and scripts run it.
 
 mod cli_flat_manager;
+mod cli_issuers;
 mod cli_scene;
 
 use std::fs;

@@ -1,5 +1,6 @@
 //! The gate through its public door: real repositories, real TCP, raw requests.
 
+mod asking;
 mod flat_manager;
 mod freshness;
 mod generated;

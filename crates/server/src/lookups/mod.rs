@@ -7,6 +7,8 @@ mod introspector;
 mod keys;
 mod metadata;
 mod references;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -27,6 +27,7 @@ mod reference_tokens;
 mod registry_tokens;
 mod rights;
 mod robots;
+mod rotation;
 mod sample;
 mod shop;
 mod sign_up;
