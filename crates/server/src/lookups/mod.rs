@@ -115,7 +115,8 @@ impl Lookups {
             }
         };
         verifier.set_accepts(Accepts { kind, former: former(repo) });
-        self.arm_for_references(verifier, &repo.name, any_references);
+        // Only the gates of OSTree repositories ask.
+        self.arm_for_references(verifier, &repo.name, any_references && !repo.source.is_oci());
         Ok(())
     }
 
