@@ -447,7 +447,8 @@ fn flat_manager_keys(repo: &Repo, known: Option<&FlatManager>, now: UnixTime) ->
         former.tokens == RepoTokens::FlatManager && now < former.until.plus_seconds(longest)
     });
     let known = known.filter(|_| lives_on || repo.tokens == RepoTokens::FlatManager)?;
-    Some(FlatManagerKeys::new(known.name.as_str(), known.accepted(SecretFor::Download, now)))
+    let keys = FlatManagerKeys::new(known.name.as_str(), known.accepted(SecretFor::Download, now));
+    Some(if repo.policy == RepoPolicy::Private { keys.secretly() } else { keys })
 }
 
 fn same_images(one: Option<&Arc<Catalogue>>, other: Option<&Arc<Catalogue>>) -> bool {

@@ -23,6 +23,7 @@ const DOWNLOAD: &str = "download";
 pub struct FlatManagerKeys {
     repo: Arc<str>,
     secrets: Vec<Arc<SharedSecret>>,
+    is_secret: bool,
 }
 
 impl FlatManagerKeys {
@@ -32,7 +33,18 @@ impl FlatManagerKeys {
         repo: impl Into<Arc<str>>,
         secrets: impl IntoIterator<Item = impl Into<Arc<SharedSecret>>>,
     ) -> Self {
-        Self { repo: repo.into(), secrets: secrets.into_iter().map(Into::into).collect() }
+        Self { repo: repo.into(), secrets: secrets.into_iter().map(Into::into).collect(), is_secret: false }
+    }
+
+    /// That these tokens are taken is known to nobody but those who have one: others are told what they would be told where there
+    /// is no such repo.
+    #[must_use]
+    pub fn secretly(self) -> Self {
+        Self { is_secret: true, ..self }
+    }
+
+    pub(crate) const fn is_secret(&self) -> bool {
+        self.is_secret
     }
 
     /// Checks all but times, which go on.

@@ -10,8 +10,8 @@ use flatpass_token::{FlatManagerKeys, SharedSecret};
 
 use crate::leaks::guarded;
 use crate::objects::contents;
-use crate::shop::{Desk, FREE, LOCALE, OTHER, PAID, Shop, object};
-use crate::wire::Server;
+use crate::shop::{Desk, FREE, LOCALE, MOUNT, OTHER, PAID, Shop, object};
+use crate::wire::{Server, without_date};
 
 const EXPIRES: i64 = 1_800_003_600;
 
@@ -211,6 +211,18 @@ fn a_private_repo_lists_nothing_to_who_has_a_download_token() {
     for path in ["summary", "summary.idx"] {
         assert_eq!(server.get_as(&paid(), path).status, 401, "{path}");
         assert_eq!(server.get(path, &[]).status, 401, "{path}");
+    }
+    // Who has no token of it is not told that there is something that takes flat-manager's.
+    desk.verifier.set_flat_manager(Some(FlatManagerKeys::new("stable", [secret()]).secretly()));
+    let forged = SharedSecret::from_bytes(vec![8; 64].into()).unwrap();
+    let forged = forged.sign(&serde_json::json!({"sub": "a", "exp": EXPIRES})).unwrap();
+    for authorization in [format!("Bearer {forged}"), names_nothing(), "Bearer a.b.c".to_owned()] {
+        let ask = |mount: &str| {
+            let fields = [("Authorization", authorization.as_str())];
+            let reply = without_date(server.connect().ask("GET", &format!("{mount}/summary"), &fields));
+            (reply.status, format!("{reply:?}").replace(mount, "MOUNT"))
+        };
+        assert_eq!(ask(MOUNT), ask("/repo/no-such"), "{authorization}");
     }
     assert_eq!(server.get_as(&paid(), &shop.commit(PAID)).status, 200);
     assert_eq!(server.get_as(&paid(), &shop.commit(OTHER)).status, 403);
