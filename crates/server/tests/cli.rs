@@ -601,8 +601,8 @@ fn a_token_is_taken_apart_without_being_trusted() {
         ("signature", forged.as_str()),
         ("expired", &shop.sign("https://shop.example/repo/apps", "org.test.Paid", -3600)),
         ("does not have", &shop.sign("https://shop.example/repo/other", "org.test.Paid", 3600)),
-        ("not a signed token", "garbage"),
-        ("not a signed token", ""),
+        ("not a token of this store", "garbage"),
+        ("not a token of this store", ""),
         ("not known", "fpt_00000000000000000000000000000000"),
         ("not known", "fpa_00000000000000000000000000000000"),
     ] {
