@@ -19,7 +19,7 @@ use url::{Host, Url};
 use crate::authority::address::{AuthorityUrl, RepoUrl};
 use crate::credentials::CredentialError;
 use crate::credentials::lock::FileLock;
-use crate::credentials::record::{make_folder, write};
+use crate::credentials::shelf::{make_folder, write};
 use crate::secret::SecretText;
 use crate::webflow::pkce::random_text;
 

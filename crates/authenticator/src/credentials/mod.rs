@@ -8,6 +8,7 @@
 pub mod lock;
 pub mod record;
 pub mod secret_service;
+pub mod shelf;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -16,8 +17,9 @@ use std::time::Duration;
 use thiserror::Error;
 
 use self::lock::FileLock;
-use self::record::{Place, Record, Records};
+use self::record::{Place, Record};
 use self::secret_service::{Entry, KeyringError, SecretService};
+use self::shelf::Shelf;
 use crate::authority::address::AuthorityUrl;
 use crate::secret::SecretText;
 
@@ -100,7 +102,7 @@ impl From<KeyringError> for CredentialError {
 /// All sign-ins of this user.
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    records: Records,
+    records: Shelf<Record>,
     preference: Preference,
     lock_time: Duration,
 }
@@ -109,7 +111,7 @@ impl Credentials {
     /// Sign-ins below `folder` (normally `$XDG_STATE_HOME/flatpass`), which is made when it is first written to.
     #[must_use]
     pub fn new(folder: PathBuf, preference: Preference) -> Self {
-        Self { records: Records::new(folder), preference, lock_time: Duration::from_secs(45) }
+        Self { records: Shelf::new(folder), preference, lock_time: Duration::from_secs(45) }
     }
 
     /// The state folder.
@@ -129,7 +131,7 @@ impl Credentials {
     /// # Errors
     /// [`CredentialError::Files`].
     pub async fn peek(&self, authority: &AuthorityUrl) -> Result<Option<Record>, CredentialError> {
-        self.records.read(authority).await
+        self.records.read(authority.as_str()).await
     }
 
     /// The records of all authorities, in the order of their addresses.
@@ -145,7 +147,7 @@ impl Credentials {
     /// # Errors
     /// [`CredentialError::Busy`] after 45 seconds, [`CredentialError::Files`].
     pub async fn lock(&self, authority: &AuthorityUrl) -> Result<LockedSignIn, CredentialError> {
-        let path = self.records.lock_path(authority).await?;
+        let path = self.records.lock_path(authority.as_str()).await?;
         let lock = FileLock::take(path, self.lock_time).await?;
         Ok(LockedSignIn { credentials: self.clone(), authority: authority.clone(), _lock: lock })
     }
@@ -165,7 +167,9 @@ impl LockedSignIn {
     /// # Errors
     /// [`CredentialError`], if there is a record but its token cannot be had.
     pub async fn load(&self, interactive: bool) -> Result<Option<(Record, SecretText)>, CredentialError> {
-        let Some(record) = self.credentials.records.read(&self.authority).await? else { return Ok(None) };
+        let Some(record) = self.credentials.records.read(self.authority.as_str()).await? else {
+            return Ok(None);
+        };
         match &record.place {
             Place::File { refresh_token } => {
                 let token = refresh_token.clone();
@@ -205,7 +209,7 @@ impl LockedSignIn {
             }
         };
         let record = Record { place, ..record };
-        self.credentials.records.write(&self.authority, &record).await?;
+        self.credentials.records.write(&record).await?;
         Ok(record)
     }
 
@@ -214,10 +218,10 @@ impl LockedSignIn {
     /// # Errors
     /// [`CredentialError::Files`].
     pub async fn note_secrets(&self) -> Result<(), CredentialError> {
-        match self.credentials.records.read(&self.authority).await? {
+        match self.credentials.records.read(self.authority.as_str()).await? {
             Some(record) if !record.has_secrets => {
                 let record = Record { has_secrets: true, ..record };
-                self.credentials.records.write(&self.authority, &record).await
+                self.credentials.records.write(&record).await
             }
             _ => Ok(()),
         }
@@ -228,8 +232,8 @@ impl LockedSignIn {
     /// # Errors
     /// [`CredentialError::Files`]. A keyring that cannot be reached keeps a token that nothing refers to.
     pub async fn delete(&self, interactive: bool) -> Result<(), CredentialError> {
-        let record = self.credentials.records.read(&self.authority).await?;
-        self.credentials.records.remove(&self.authority).await?;
+        let record = self.credentials.records.read(self.authority.as_str()).await?;
+        self.credentials.records.remove(self.authority.as_str()).await?;
         if record.is_some_and(|record| record.place == Place::SecretService)
             && let Err(error) = SecretService::new(interactive).delete(&Entry::sign_in(&self.authority)).await
         {

@@ -1,12 +1,12 @@
 //! Registries' tokens in memory, until shortly before they end.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use flatpass_oci::RepositoryName;
 use flatpass_token::UnixTime;
 
 use super::address::RegistryUrl;
+use crate::session::expiring::{Expiring, kept_until};
 
 /// The most repositories that are remembered.
 const MAX_ENTRIES: usize = 4096;
@@ -14,24 +14,18 @@ const MAX_ENTRIES: usize = 4096;
 const OPEN_SECONDS: i64 = 60;
 /// The longest that a token is given out again, in seconds: so long does it take at most until a sign-out shows.
 const KEPT_SECONDS: i64 = 600;
-/// A token is not given out any more when it has less than this left, in seconds. Of short-lived ones a fifth is kept
-/// back.
+/// A token is not given out any more when it has less than this left, in seconds.
 const MARGIN_SECONDS: i64 = 60;
 
 /// Tokens by repository. The empty one is for repositories that need none.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Cache {
-    entries: HashMap<(RegistryUrl, RepositoryName), Entry>,
+    tokens: Expiring<(RegistryUrl, RepositoryName)>,
 }
 
-struct Entry {
-    token: String,
-    until: UnixTime,
-}
-
-impl std::fmt::Debug for Entry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry").field("until", &self.until.0).finish_non_exhaustive()
+impl Default for Cache {
+    fn default() -> Self {
+        Self { tokens: Expiring::new(MAX_ENTRIES) }
     }
 }
 
@@ -39,8 +33,7 @@ impl Cache {
     /// The token, if one is known that is good for some time yet.
     #[must_use]
     pub fn get(&self, registry: &RegistryUrl, repository: &RepositoryName, now: UnixTime) -> Option<&str> {
-        let entry = self.entries.get(&(registry.clone(), repository.clone()))?;
-        (now.0 < entry.until.0).then_some(entry.token.as_str())
+        self.tokens.get(&(registry.clone(), repository.clone()), now)
     }
 
     /// Remembers a token that was asked for at `asked`; without `expires_in`, that none is needed.
@@ -52,21 +45,20 @@ impl Cache {
         expires_in: Option<Duration>,
         asked: UnixTime,
     ) {
-        self.entries.retain(|_, entry| asked.0 < entry.until.0);
-        if self.entries.len() >= MAX_ENTRIES {
-            self.entries.clear();
-        }
-        let seconds = expires_in.map_or(OPEN_SECONDS, |life| {
-            let life = i64::try_from(life.as_secs()).unwrap_or(i64::MAX);
-            (life - MARGIN_SECONDS.min(life / 5)).min(KEPT_SECONDS)
-        });
-        let entry = Entry { token: token.to_owned(), until: asked.plus_seconds(seconds) };
-        self.entries.insert((registry.clone(), repository.clone()), entry);
+        self.tokens.make_room(1, asked);
+        let until = match expires_in {
+            None => asked.plus_seconds(OPEN_SECONDS),
+            Some(life) => {
+                let life = i64::try_from(life.as_secs()).unwrap_or(i64::MAX);
+                kept_until(asked, life, MARGIN_SECONDS).min(asked.plus_seconds(KEPT_SECONDS))
+            }
+        };
+        self.tokens.put((registry.clone(), repository.clone()), token, until);
     }
 
     /// Forgets a repository's token.
     pub fn forget(&mut self, registry: &RegistryUrl, repository: &RepositoryName) {
-        self.entries.remove(&(registry.clone(), repository.clone()));
+        self.tokens.forget(&(registry.clone(), repository.clone()));
     }
 }
 

@@ -3,27 +3,19 @@
 //! As sign-ins at stores: the secret is in the Secret Service when there is one, else in a file of mode 0600 in the
 //! state folder; a record there says which, and whose it is.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use flatpass_token::UnixTime;
 use serde::{Deserialize, Serialize};
 
 use super::address::RegistryUrl;
 use super::credential::Credential;
 use crate::credentials::lock::FileLock;
-use crate::credentials::record::{blocking, make_folder, write};
 use crate::credentials::secret_service::{Entry, KeyringError, SecretService};
+use crate::credentials::shelf::{Kept, Shelf};
 use crate::credentials::{CredentialError, Credentials, Preference};
 use crate::secret::SecretText;
 
-/// The largest record that is read, in bytes.
-const MAX_RECORD_BYTES: u64 = 64 * 1024;
-/// What the files' names begin with.
-const PREFIX: &str = "registry-";
 /// How long another process may hold the lock.
 const LOCK_TIME: Duration = Duration::from_secs(45);
 
@@ -40,10 +32,18 @@ pub struct Record {
     pub secret: Option<SecretText>,
 }
 
+impl Kept for Record {
+    const PREFIX: &'static str = "registry-";
+
+    fn about(&self) -> &str {
+        &self.registry
+    }
+}
+
 /// The records.
 #[derive(Debug, Clone)]
 pub struct Remembered {
-    folder: PathBuf,
+    records: Shelf<Record>,
     preference: Preference,
 }
 
@@ -51,7 +51,7 @@ impl Remembered {
     /// Beside the sign-ins, and in the same way.
     #[must_use]
     pub fn new(credentials: &Credentials) -> Self {
-        Self { folder: credentials.folder().to_owned(), preference: credentials.preference() }
+        Self { records: Shelf::new(credentials.folder().to_owned()), preference: credentials.preference() }
     }
 
     /// What is remembered for a registry. `interactive` allows the desktop to ask for the keyring's password.
@@ -63,12 +63,7 @@ impl Remembered {
         registry: &RegistryUrl,
         interactive: bool,
     ) -> Result<Option<Credential>, CredentialError> {
-        let path = self.path(registry);
-        let record =
-            blocking(move || read(&path).map_err(|error| CredentialError::files(&path, &error))).await?;
-        let Some(record) = record.filter(|record| record.registry == registry.to_string()) else {
-            return Ok(None);
-        };
+        let Some(record) = self.records.read(&registry.to_string()).await? else { return Ok(None) };
         let secret = match record.secret {
             Some(secret) => Some(secret),
             None => SecretService::new(interactive).load(&Entry::registry(registry)).await?,
@@ -124,13 +119,7 @@ impl Remembered {
         };
         let secret = (!in_keyring).then(|| secret.clone());
         let record = Record { registry: registry.to_string(), user, kept_at: now, secret };
-        let (folder, path) = (self.folder.clone(), self.path(registry));
-        blocking(move || {
-            let body = serde_json::to_vec(&record).map_err(io::Error::other);
-            body.and_then(|body| write(&folder, &path, &body))
-                .map_err(|error| CredentialError::files(&path, &error))
-        })
-        .await?;
+        self.records.write(&record).await?;
         Ok(in_keyring)
     }
 
@@ -140,16 +129,9 @@ impl Remembered {
     /// [`CredentialError::Files`]. A keyring that cannot be reached keeps a secret that nothing refers to.
     pub async fn forget(&self, registry: &RegistryUrl) -> Result<bool, CredentialError> {
         let _lock = self.lock(registry).await?;
-        let path = self.path(registry);
-        let record = blocking(move || {
-            let failed = |error: io::Error| CredentialError::files(&path, &error);
-            let record = read(&path).map_err(failed)?;
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-                _ => Ok(record),
-            }
-        })
-        .await?;
+        let about = registry.to_string();
+        let record = self.records.read(&about).await?;
+        self.records.remove(&about).await?;
         if record.as_ref().is_some_and(|record| record.secret.is_none())
             && let Err(error) = SecretService::new(true).delete(&Entry::registry(registry)).await
         {
@@ -163,28 +145,7 @@ impl Remembered {
     /// # Errors
     /// [`CredentialError::Files`].
     pub async fn list(&self) -> Result<Vec<Record>, CredentialError> {
-        let folder = self.folder.clone();
-        blocking(move || {
-            let mut records = Vec::new();
-            let entries = match fs::read_dir(&folder) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(records),
-                Err(error) => return Err(CredentialError::files(&folder, &error)),
-            };
-            for entry in entries {
-                let path = entry.map_err(|error| CredentialError::files(&folder, &error))?.path();
-                let is_record = path.extension().is_some_and(|extension| extension == "json")
-                    && path
-                        .file_name()
-                        .is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()));
-                if is_record {
-                    records.extend(read(&path).map_err(|error| CredentialError::files(&path, &error))?);
-                }
-            }
-            records.sort_by(|one, other| one.registry.cmp(&other.registry));
-            Ok(records)
-        })
-        .await
+        self.records.list().await
     }
 
     /// Waits until no other process changes what is remembered for a registry.
@@ -192,26 +153,6 @@ impl Remembered {
     /// # Errors
     /// [`CredentialError`].
     pub(super) async fn lock(&self, registry: &RegistryUrl) -> Result<FileLock, CredentialError> {
-        let folder = self.folder.clone();
-        blocking(move || make_folder(&folder)).await?;
-        FileLock::take(self.path(registry).with_extension("lock"), LOCK_TIME).await
+        FileLock::take(self.records.lock_path(&registry.to_string()).await?, LOCK_TIME).await
     }
-
-    fn path(&self, registry: &RegistryUrl) -> PathBuf {
-        let hash = digest(&SHA256, registry.to_string().as_bytes());
-        let name: String = hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        self.folder.join(format!("{PREFIX}{name}.json"))
-    }
-}
-
-/// A file that is not a record counts as none: the person signs in again.
-fn read(path: &Path) -> io::Result<Option<Record>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut body = Vec::new();
-    file.take(MAX_RECORD_BYTES).read_to_end(&mut body)?;
-    Ok(serde_json::from_slice(&body).ok())
 }

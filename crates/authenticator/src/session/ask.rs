@@ -150,7 +150,7 @@ impl Session {
         let is_silent = answer.registry.is_none() && answer.granted.is_empty() && answer.open.is_empty();
         if let Some(registry) = &ask.used_at.registry
             && answer.registry.as_ref() != Some(registry)
-            && !(is_silent && !answer.denied.is_empty())
+            && (!is_silent || answer.denied.is_empty())
         {
             return Err(self.other_registry(registry, answer.registry.as_ref()).into());
         }

@@ -9,6 +9,7 @@ use crate::authority::ref_tokens::RefTokens;
 use crate::authority::summary_tokens::SummaryToken;
 use crate::registry::address::RegistryUrl;
 use crate::secret::SecretText;
+use crate::session::expiring::{Expiring, kept_until};
 use crate::session::summary::SummaryGrant;
 
 /// The most refs that are remembered for one authority.
@@ -20,8 +21,7 @@ const MAX_SUMMARIES: usize = 256;
 const KEPT_SECONDS: i64 = 120;
 /// How long "needs no token" is remembered, in seconds.
 const OPEN_SECONDS: i64 = 300;
-/// A token is not given out any more when it has less than this left, in seconds: a download takes time. Of
-/// short-lived tokens a fifth is kept back.
+/// A token is not given out any more when it has less than this left, in seconds: a download takes time.
 const MARGIN_SECONDS: i64 = 300;
 
 /// Where tokens are used. What the authority said about one registry is no answer for another.
@@ -34,10 +34,16 @@ pub struct UsedAt {
 }
 
 /// Tokens of one sign-in at one authority, by repo and ref.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TokenCache {
-    entries: HashMap<(UsedAt, String), Entry>,
+    tokens: Expiring<(UsedAt, String)>,
     summaries: HashMap<RepoUrl, Summary>,
+}
+
+impl Default for TokenCache {
+    fn default() -> Self {
+        Self { tokens: Expiring::new(MAX_ENTRIES), summaries: HashMap::new() }
+    }
 }
 
 /// The answer for a repo's index.
@@ -48,50 +54,35 @@ struct Summary {
     until: UnixTime,
 }
 
-struct Entry {
-    token: String,
-    until: UnixTime,
-}
-
-impl std::fmt::Debug for Entry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry").field("until", &self.until.0).finish_non_exhaustive()
-    }
-}
-
 impl TokenCache {
     /// The token for a ref (empty: it needs none), if one is known that is good for some time yet.
     #[must_use]
     pub fn get(&self, used_at: &UsedAt, name: &str, now: UnixTime) -> Option<&str> {
-        let entry = self.entries.get(&(used_at.clone(), name.to_owned()))?;
-        (now.0 < entry.until.0).then_some(entry.token.as_str())
+        self.tokens.get(&(used_at.clone(), name.to_owned()), now)
     }
 
     /// Remembers an answer to a question that was asked at `asked`.
     pub fn put(&mut self, used_at: &UsedAt, answer: &RefTokens, asked: UnixTime) {
-        self.entries.retain(|_, entry| asked.0 < entry.until.0);
         let new: usize =
             answer.open.len() + answer.granted.iter().map(|granted| granted.refs.len()).sum::<usize>();
-        if self.entries.len() + new > MAX_ENTRIES {
-            self.entries.clear();
-        }
+        self.tokens.make_room(new, asked);
         // A token for older commits would be given out for the newest one too, and refused there.
         for granted in answer.granted.iter().filter(|granted| !granted.limited) {
-            let until = kept_until(asked, granted.expires_in).min(asked.plus_seconds(KEPT_SECONDS));
+            let until =
+                kept_until(asked, granted.expires_in, MARGIN_SECONDS).min(asked.plus_seconds(KEPT_SECONDS));
             for name in &granted.refs {
-                let token = granted.token.expose().to_owned();
-                self.entries.insert((used_at.clone(), name.clone()), Entry { token, until });
+                self.tokens.put((used_at.clone(), name.clone()), granted.token.expose(), until);
             }
         }
         for name in &answer.open {
             let until = UnixTime(asked.0.saturating_add(OPEN_SECONDS));
-            self.entries.insert((used_at.clone(), name.clone()), Entry { token: String::new(), until });
+            self.tokens.put((used_at.clone(), name.clone()), "", until);
         }
     }
 
     /// Forgets one ref.
     pub fn forget(&mut self, used_at: &UsedAt, name: &str) {
-        self.entries.remove(&(used_at.clone(), name.to_owned()));
+        self.tokens.forget(&(used_at.clone(), name.to_owned()));
     }
 
     /// The summary token of a repo, if one is known that is good for some time yet.
@@ -108,7 +99,7 @@ impl TokenCache {
             self.summaries.clear();
         }
         let until = match answer.token {
-            Some(_) => kept_until(asked, answer.expires_in),
+            Some(_) => kept_until(asked, answer.expires_in, MARGIN_SECONDS),
             None => UnixTime(asked.0.saturating_add(OPEN_SECONDS)),
         };
         let known = Summary { token: answer.token.clone(), asked, until };
@@ -125,15 +116,9 @@ impl TokenCache {
 
     /// Forgets everything: the account has changed.
     pub fn clear(&mut self) {
-        self.entries.clear();
+        self.tokens.clear();
         self.summaries.clear();
     }
-}
-
-/// Until when a token is given out that was asked for at `asked` and is good for so many seconds.
-fn kept_until(asked: UnixTime, expires_in: i64) -> UnixTime {
-    let margin = MARGIN_SECONDS.min(expires_in / 5);
-    UnixTime(asked.0.saturating_add(expires_in - margin))
 }
 
 #[cfg(test)]

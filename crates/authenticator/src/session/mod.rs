@@ -7,6 +7,7 @@ pub mod cache;
 pub mod device_grant;
 pub mod device_secret;
 pub mod environment;
+pub(crate) mod expiring;
 pub mod flow;
 pub mod identity;
 pub mod refusal;

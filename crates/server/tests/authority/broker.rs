@@ -282,7 +282,7 @@ async fn a_token_that_opens_more_than_was_asked_for_stays_here() {
     // What the registry lets everybody have proves nothing against a token.
     shop.pass_seconds(600);
     registry.hold(|held| {
-        held.open = vec!["shop/pro".to_owned(), "shop/free".to_owned(), "shop/mixed".to_owned()]
+        held.open = vec!["shop/pro".to_owned(), "shop/free".to_owned(), "shop/mixed".to_owned()];
     });
     assert_eq!(asked(&shop, Some(&access), &[PAID]).await["tokens"].as_array().unwrap().len(), 1);
     // It says itself that it is for more, though the registry does not show it.
