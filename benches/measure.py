@@ -40,6 +40,12 @@ class Case:
     def ratios(self) -> list[float]:
         return [self.rate(mine) / self.rate(other) for mine, other in zip(self.ours, self.theirs, strict=True)]
 
+    def shown(self, samples: list[Sample]) -> str:
+        middle = median(self.rate(sample) for sample in samples)
+        if not self.in_bytes:
+            return f"{middle:,.0f}/s"
+        return f"{middle / 1e9:.2f} GB/s" if middle >= 1e9 else f"{middle / 1e6:,.0f} MB/s"
+
 
 def run(case: Case, server: Server, seconds: int, token: str) -> Sample:
     headers = {"Authorization": f"Bearer {token}"} if case.token and server.name != "nginx" else {}
@@ -52,11 +58,6 @@ def run(case: Case, server: Server, seconds: int, token: str) -> Sample:
 
 def spread(values: list[float], form: str) -> str:
     return f"{min(values):{form}} / {median(values):{form}}"
-
-
-def shown(case: Case, samples: list[Sample]) -> str:
-    middle = median(case.rate(sample) for sample in samples)
-    return f"{middle / 1e9:.2f} GB/s" if case.in_bytes else f"{middle:,.0f}/s"
 
 
 def verdict(value: float, goal: float | None, at_least: bool = True) -> str:
@@ -139,7 +140,7 @@ def table(cases, issued, begun, their_begin, idle, loaded, their_loaded, rounds,
         goal = "–" if case.goal is None else f"≥ {case.goal}: {verdict(ratio, case.goal)}"
         micros = " / ".join(f"{median(s.cpu_micros for s in samples):,.1f} µs" for samples in (case.ours, case.theirs))
         lines.append(
-            f"| {case.name} | {shown(case, case.ours)} | {shown(case, case.theirs)} | {spread(case.ratios(), '.2f')} | {goal} | {micros} |"
+            f"| {case.name} | {case.shown(case.ours)} | {case.shown(case.theirs)} | {spread(case.ratios(), '.2f')} | {goal} | {micros} |"
         )
     lines += ["", "| what | Flatpass, minimum / median | nginx | goal |", "|---|---|---|---|"]
     for refs, samples in issued.items():

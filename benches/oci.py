@@ -11,12 +11,12 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from load import QUIET, Sample, crowd, wrk
-from measure import ROOT, machine, record, spread, verdict, version
+from measure import ROOT, Case, machine, record, spread, verdict, version
 from servers import Server
 from shop import EMAIL, PASSWORD, export
 from stage.images import MANIFEST, Layout, Login, repository
@@ -26,29 +26,6 @@ from stage.store import Store
 
 CROWD, CROWD_SECONDS = 256, 10  # readers at once, for the memory that it takes
 IMAGE = repository(app_ref(PAID), "shop")  # in docker-registry
-
-
-@dataclass
-class Case:
-    """One line of the table; `path` is below the repository."""
-
-    name: str
-    path: str
-    goal: float | None = None
-    token: bool = True
-    in_bytes: bool = False
-    ours: list[Sample] = field(default_factory=list)
-    theirs: list[Sample] = field(default_factory=list)
-
-    def rate(self, sample: Sample) -> float:
-        return sample.bytes_per_second if self.in_bytes else sample.per_second
-
-    def ratios(self) -> list[float]:
-        return [self.rate(mine) / self.rate(other) for mine, other in zip(self.ours, self.theirs, strict=True)]
-
-    def shown(self, samples: list[Sample]) -> str:
-        middle = median(self.rate(sample) for sample in samples)
-        return f"{middle / 1e6:,.0f} MB/s" if self.in_bytes else f"{middle:,.0f}/s"
 
 
 class Both:
@@ -150,10 +127,10 @@ def measure(rounds: int, seconds: int, programs: Path, folder: Path) -> list[str
     ours, theirs = both.servers(programs)
     size = both.layout.blob(both.layer).stat().st_size
     cases = [
-        Case("manifest by digest, valid token", f"manifests/{both.digest}", goal=20),
-        Case("manifest by tag, valid token", "manifests/stable", goal=20),
-        Case(f"blob of {size:,} B, valid token", f"blobs/{both.layer}", goal=10, in_bytes=True),
-        Case("manifest, no token: refused with 401", f"manifests/{both.digest}", token=False),
+        Case("manifest by digest, valid token", f"manifests/{both.digest}", token=True, goal=20),
+        Case("manifest by tag, valid token", "manifests/stable", token=True, goal=20),
+        Case(f"blob of {size:,} B, valid token", f"blobs/{both.layer}", token=True, goal=10, in_bytes=True),
+        Case("manifest, no token: refused with 401", f"manifests/{both.digest}", refused=True),
     ]
     try:
         for server in (theirs, ours):
@@ -166,7 +143,7 @@ def measure(rounds: int, seconds: int, programs: Path, folder: Path) -> list[str
 
         def run(case: Case, server: Server, seconds: int) -> Sample:
             sample = wrk(server, server.url + case.path, seconds, 16, headers_of(case, server))
-            if bool(sample.failed) == case.token:
+            if bool(sample.failed) != case.refused:
                 raise RuntimeError(f"{case.name}: {server.name} gave {sample.failed} answers other than expected")
             return sample
 
