@@ -130,11 +130,12 @@ pub(crate) fn access_token() -> Value {
 }
 
 pub(crate) fn changed(mut object: Value, changes: Value) -> Value {
-    for (name, value) in changes.as_object().unwrap() {
+    let Value::Object(changes) = changes else { panic!("changes are an object") };
+    for (name, value) in changes {
         if value.is_null() {
-            object.as_object_mut().unwrap().remove(name);
+            object.as_object_mut().unwrap().remove(&name);
         } else {
-            object[name] = value.clone();
+            object[name] = value;
         }
     }
     object
