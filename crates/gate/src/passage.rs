@@ -263,6 +263,10 @@ impl Passage<'_> {
     fn permit_index(&self, visitor: Option<&VerifiedToken>) -> Result<Permission, Refusal> {
         match visitor {
             None => Ok(Permission::gated_if(false)),
+            // The list that a peer copied is what its own account may see, and is made for nobody else.
+            Some(token) if self.gate.origin().is_some() && !token.allows_everything(Verb::List) => {
+                Err(Refusal::NothingToSee)
+            }
             Some(token) if token.allows_any(Verb::List) => Ok(Permission::gated_if(true)),
             Some(_) => Err(Refusal::NothingToSee),
         }

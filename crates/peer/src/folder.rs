@@ -10,7 +10,17 @@ use flatpass_ostree::{Checksum, ObjectKind, RepoPath};
 use rustix::fs::{FlockOperation, flock};
 
 /// Folders that `ostree` and the gate expect of a repository.
-const FOLDERS: [&str; 6] = ["objects", "refs/heads", "refs/mirrors", "deltas", "delta-indexes", "summaries"];
+const FOLDERS: [&str; 9] = [
+    "objects",
+    "refs/heads",
+    "refs/mirrors",
+    "refs/remotes",
+    "deltas",
+    "delta-indexes",
+    "summaries",
+    "state",
+    "tmp",
+];
 
 /// The folder of a peer: `repo/` is served, `incoming/` holds what is not whole yet.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 //! [`init`] makes one in a folder, [`Peer::open`] opens it and [`Peer::serve`] serves it. Nothing is served that was not compared with
 //! its checksum, and nothing goes to anybody to whom the store itself would not give it.
 
+mod announce;
 mod check;
 mod contact;
 mod contents;
@@ -30,10 +31,14 @@ mod soundness;
 mod trust;
 mod wire;
 
+pub use announce::SERVICE;
 pub use contents::{Contents, contents};
 pub use error::PeerError;
 pub use import::{Imported, Stick};
 pub use mirror::{Mirrored, Progress};
 pub use peer::{Peer, init};
 pub use settings::{LISTEN, OFFLINE_DAYS, Settings, parse_size};
+pub use sites::{
+    Device, SITE_VERBS, Site, add_device, add_licence, device_secret_prefix, remove_device, sites,
+};
 pub use trust::{StoreInfo, Trust};

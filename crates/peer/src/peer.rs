@@ -140,7 +140,7 @@ impl Peer {
         let known = self.filler.0.known.load_full();
         let trust = &known.trust;
         let trusted_until = trust.ends_at(self.settings.offline_for_days);
-        self.verifier.set_access_tokens(sites::devices(&self.folder, &trust.info, trusted_until)?);
+        self.verifier.set_access_tokens(sites::devices(&self.folder, &trust.info)?);
         self.verifier.set_keys(keys);
         self.verifier.trust_until(trusted_until);
         let checks_objects = known.rules.policy().checks_objects();

@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+use crate::announce::announce;
 use crate::{Peer, PeerError};
 
 /// How often the store is asked what is new.
@@ -35,6 +36,7 @@ impl Peer {
         let following = tokio::spawn(Arc::clone(&self).follow());
         let noting = tokio::spawn(Arc::clone(&self).note());
         let evicting = tokio::spawn(Arc::clone(&self).keep_within());
+        let announcement = listener.local_addr().ok().and_then(|at| announce(&self.settings, at));
         let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         let limits = Arc::new(Limits::default());
         loop {
@@ -67,6 +69,7 @@ impl Peer {
                 drop(permit);
             });
         }
+        drop(announcement);
         following.abort();
         noting.abort();
         evicting.abort();
@@ -83,7 +86,8 @@ impl Peer {
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             every.tick().await;
-            match self.refresh().await {
+            let reached = self.refresh().await;
+            match &reached {
                 Ok(()) if std::mem::take(&mut fails) => tracing::info!("the store is reached again"),
                 Ok(()) => {}
                 Err(error) if !std::mem::replace(&mut fails, true) => {
@@ -91,6 +95,12 @@ impl Peer {
                     tracing::warn!(%error, "what is here is served on, and tokens are checked until {until}");
                 }
                 Err(_) => {}
+            }
+            // Devices of a site come and go without the store.
+            if reached.is_err()
+                && let Err(error) = self.trust().keys().and_then(|keys| self.take_up(keys))
+            {
+                tracing::error!(%error, "what changed on this peer cannot be taken up");
             }
         }
     }

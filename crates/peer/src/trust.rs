@@ -48,9 +48,6 @@ pub struct StoreInfo {
     /// What the peer's account may carry on.
     #[serde(default)]
     pub export: Vec<Grant>,
-    /// Site licences that the store took back, by id.
-    #[serde(default)]
-    pub ended_licences: Vec<String>,
     /// The store's clock.
     pub now: UnixTime,
 }

@@ -136,7 +136,12 @@ impl SigningKey {
         self.sign_as("JWT", claims, most)
     }
 
-    fn sign_as(&self, typ: &str, claims: &impl Serialize, most: usize) -> Result<String, SignError> {
+    pub(crate) fn sign_as(
+        &self,
+        typ: &str,
+        claims: &impl Serialize,
+        most: usize,
+    ) -> Result<String, SignError> {
         #[derive(Serialize)]
         struct Header<'a> {
             typ: &'a str,

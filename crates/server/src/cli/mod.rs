@@ -16,6 +16,7 @@ mod group;
 mod init;
 mod issuer;
 mod key;
+mod licence;
 mod moment;
 mod output;
 mod password;
@@ -108,6 +109,9 @@ enum Command {
     /// Signing keys: list them, or replace the one that signs
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Site licences: what an offline site may have, as a file for its peer
+    #[command(subcommand)]
+    Licence(licence::LicenceCommand),
     /// Tokens: look into one without trusting it
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -209,6 +213,7 @@ async fn on_shop(shop: &Shop, command: Command) -> Result<Answer, Failure> {
         Command::Robot(command) => robot::run(shop, command).await,
         Command::Issuer(command) => issuer::run(shop, command).await,
         Command::Key(command) => key::run(shop, command).await,
+        Command::Licence(command) => licence::run(shop, command).await,
         Command::Token(token::TokenCommand::Inspect { token }) => token::inspect(shop, &token).await,
         // `execute` answers these before a store is opened.
         Command::Init(_) | Command::Serve | Command::Config(_) | Command::Peer(_) => {

@@ -2,6 +2,7 @@
 
 mod import;
 mod init;
+mod licence;
 mod mirror;
 mod serve;
 mod status;
@@ -29,6 +30,9 @@ pub(super) enum PeerCommand {
     /// Take apps from a USB stick that flatpak create-usb made
     #[command(after_help = import::HELP)]
     Import(import::Import),
+    /// Site licences: let devices of a site that never gets online have what its licence says
+    #[command(subcommand)]
+    Licence(licence::LicenceCommand),
     /// Show what the peer has, what it believes of its store, and since when
     Status(Which),
 }
@@ -48,6 +52,7 @@ pub(super) async fn run(command: PeerCommand) -> Result<Answer, Failure> {
         PeerCommand::Serve(command) => serve::run(command).await,
         PeerCommand::Mirror(command) => mirror::run(command).await,
         PeerCommand::Import(command) => import::run(command).await,
+        PeerCommand::Licence(command) => licence::run(command),
         PeerCommand::Status(which) => status::run(&which),
     }
 }

@@ -2,4 +2,5 @@
 
 mod filling;
 mod place;
+mod sites;
 mod tokens;
