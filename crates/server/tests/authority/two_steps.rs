@@ -1,5 +1,8 @@
 //! Flathub's two steps, as its sites and its authenticator make them.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
 use flatpass_store::SecretFor;
 use flatpass_token::Verb;
 use reqwest::Method;
@@ -195,4 +198,56 @@ async fn the_page_sells_asks_and_goes_back_to_the_program_and_nowhere_else() {
     let request =
         browser.request(Method::POST, "/purchases/generate-update-token").header("origin", &shop.url);
     assert_eq!(browser.send(request).await.status, 200, "a page of this site may");
+}
+
+/// Both secrets follow others while devices buy download tokens, with the update token that they had before and with the one that they got last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn both_secrets_are_exchanged_under_load_and_no_request_is_refused() {
+    let shop = served().await;
+    let browser = shop.signed_up("ada@example.org").await;
+    let (access, _) = device(&shop, &browser).await;
+    entitle(&shop, "ada@example.org", "apps", "org.test.Paid", &[Verb::Download, Verb::Upgrade]).await;
+    let first = update_token(&shop, &access).await;
+    let (over, refused, done) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let load = async |keeps_the_first: bool| {
+        let mut token = first.clone();
+        while !over.load(Ordering::Relaxed) {
+            let page = download(&shop, &token, &[PAID]).await;
+            let bought = (page.status == 200).then(|| page.json());
+            let opens = match &bought {
+                Some(answer) => shop.fetch("apps", PAID, answer["token"].as_str()).await == 200,
+                None => false,
+            };
+            if !opens {
+                refused.fetch_add(1, Ordering::Relaxed);
+            }
+            if let Some(answer) = bought.filter(|_| !keeps_the_first) {
+                token = answer["update_token"].as_str().unwrap().to_owned();
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+        token
+    };
+    let exchange = async {
+        let more = async |count: u64| {
+            let from = done.load(Ordering::Relaxed);
+            while done.load(Ordering::Relaxed) < from + count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        more(20).await;
+        set(&shop, SecretFor::Update, NEXT).await;
+        more(20).await;
+        set(&shop, SecretFor::Download, UPDATES).await;
+        more(20).await;
+        // The new ones sign when every server knows them.
+        shop.pass_seconds(6);
+        more(40).await;
+        over.store(true, Ordering::Relaxed);
+    };
+    let (last, _, ()) = tokio::join!(load(false), load(true), exchange);
+    assert_eq!(refused.load(Ordering::Relaxed), 0, "of {}", done.load(Ordering::Relaxed));
+    said(&last, NEXT);
+    let bought = download(&shop, &last, &[PAID]).await.json();
+    said(bought["token"].as_str().unwrap(), UPDATES);
 }
