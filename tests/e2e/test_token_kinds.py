@@ -6,6 +6,7 @@ import pytest
 
 from stage.identity_provider import IdentityProvider
 from stage.repo import BRANCH, FREE, MUST_BE_BOUGHT, PAID, SIBLING, app_ref, arch
+from test_bridge import Bridge, add_remote, bridges, member  # noqa: F401
 
 ENGINEERS = ["bowling", "engineering"]
 
@@ -55,6 +56,23 @@ def test_reference_tokens_install_and_update_and_end_at_once_when_the_right_is_t
     # Nothing of a token is on the disk.
     files = [path for path in world.store.folder.rglob("*") if path.is_file()]
     assert not any(token.encode() in path.read_bytes() for path in files)
+
+
+def test_a_private_list_over_the_bridge_is_opened_by_reference_tokens_until_they_are_taken_away(private_world, bridges):  # noqa: F811
+    world = private_world
+    world.store.command("repo", "set", "apps", "--tokens", "opaque")
+    ann = member(world, "ann")
+    add_remote(ann, world.store.repo_url("apps"))
+    bridges.append(Bridge(ann))
+    assert PAID in ann.flatpak("remote-ls", "--columns=application", "shop").stdout
+    ann.flatpak("install", "-y", "shop", FREE)
+    assert "free as can be" in ann.run("flatpak", "run", FREE).stdout
+    world.store.command("revoke", ann.email, "apps", "*")
+    world.store.settle()
+    world.repo.export_app(FREE, "free, version 2")
+    world.repo.name_authenticator(world.store.url)
+    refused = ann.flatpak("remote-ls", "shop", check=False)
+    assert refused.returncode != 0 or PAID not in refused.stdout
 
 
 @pytest.fixture
