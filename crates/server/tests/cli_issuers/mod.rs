@@ -71,6 +71,16 @@ fn an_issuer_is_added_mapped_used_and_removed_and_each_mistake_names_the_next_st
     let used = shop.run(&["issuer", "remove", "acme"]);
     assert!(used.code == 1 && used.stderr.contains("flatpass repo set apps --tokens jwt"), "{}", used.stderr);
     shop.run(&["issuer", "unmap", "acme", rule["id"].as_str().unwrap()]).ok();
+    // Nobody is there to be asked for keys.
+    shop.run(&["issuer", "add", "here", "--issuer", "http://127.0.0.1:9"]).ok();
+    shop.run(&["repo", "set", "apps", "--tokens", "issuer:here"]).ok();
+    let checked = shop.run(&["--json", "repo", "check", "apps"]);
+    let codes: Vec<_> =
+        checked.json()["findings"].as_array().unwrap().iter().map(|one| one["code"].clone()).collect();
+    assert_eq!(checked.code, 3);
+    for code in ["issuer-away", "issuer-without-rules"] {
+        assert!(codes.contains(&json!(code)), "{codes:?}");
+    }
     assert_eq!(shop.run(&["issuer", "unmap", "acme", "rul_none"]).code, 1);
     shop.run(&["repo", "set", "apps", "--tokens", "opaque"]).ok();
     let listed = shop.run(&["--json", "repo", "list"]).ok().json();

@@ -1,6 +1,7 @@
 //! `flatpass repo check`: reads a repository as clients will see it, and says what would go wrong and what mends it.
 
 mod broker;
+mod issuer;
 mod key_ends;
 mod layout;
 mod listing;
@@ -85,7 +86,7 @@ pub(super) async fn run(shop: &Shop, repo: &Repo) -> Result<Answer, Failure> {
         }
     };
     let path = quoted(&root.display().to_string());
-    let findings = match OstreeRepo::open(root) {
+    let mut findings = match OstreeRepo::open(root) {
         Err(error) => vec![unreadable(&path, &error)],
         Ok(ostree) => {
             let url = shop.config.url.as_str();
@@ -97,6 +98,7 @@ pub(super) async fn run(shop: &Shop, repo: &Repo) -> Result<Answer, Failure> {
             look.findings
         }
     };
+    findings.extend(issuer::findings(shop, repo).await?);
     Ok(told(repo, &findings))
 }
 
