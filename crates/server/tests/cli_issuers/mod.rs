@@ -86,7 +86,7 @@ fn an_issuer_is_added_mapped_used_and_removed_and_each_mistake_names_the_next_st
     let listed = shop.run(&["--json", "repo", "list"]).ok().json();
     assert_eq!(
         (&listed[0]["tokens"], &listed[0]["former_tokens"]["tokens"]),
-        (&json!("opaque"), &json!("issuer:acme"))
+        (&json!("opaque"), &json!("issuer:here"))
     );
     shop.run(&["issuer", "remove", "acme"]).ok();
     assert_eq!(shop.run(&["issuer", "show", "acme"]).code, 1);
