@@ -131,7 +131,7 @@ fn told(path: &RepoPath, failed: &Failed) -> NotBrought {
     match failed {
         Failed::Wrong(_) => tracing::error!(%path, %failed, "a file is not kept"),
         Failed::Full(_) | Failed::Disk(_) => {
-            tracing::error!(%path, %failed, "a file cannot be kept; what is here is served on")
+            tracing::error!(%path, %failed, "a file cannot be kept; what is here is served on");
         }
         Failed::Unreachable(_) => tracing::debug!(%path, %failed, "a file cannot be fetched"),
         Failed::Absent | Failed::Refused => {}

@@ -41,11 +41,11 @@ pub struct Imported {
 #[derive(Debug, thiserror::Error)]
 enum NotTaken {
     #[error("the stick lacks {0}")]
-    Missing(RepoPath),
+    Missing(Box<RepoPath>),
     #[error("{0} on the stick is damaged: {1}")]
-    Wrong(RepoPath, Wrong),
+    Wrong(Box<RepoPath>, Box<Wrong>),
     #[error("{0} cannot be read: {1}")]
-    Unreadable(RepoPath, io::Error),
+    Unreadable(Box<RepoPath>, io::Error),
     #[error("the commit on the stick was made for another ref")]
     OtherRef,
     #[error("the store does not let this peer carry it on: ask its operator for the right to export it")]
@@ -91,21 +91,21 @@ impl Stick {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let found = openat(CWD, self.root.join(path.relative_path()), flags, FileMode::empty());
         let unreadable = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => NotTaken::Missing(path.clone()),
-            _ => NotTaken::Unreadable(path.clone(), error),
+            io::ErrorKind::NotFound => NotTaken::Missing(Box::new(path.clone())),
+            _ => NotTaken::Unreadable(Box::new(path.clone()), error),
         };
         let file = File::from(found.map_err(|error| unreadable(error.into()))?);
         if file.metadata().map_err(unreadable)?.is_file() {
             Ok(file)
         } else {
-            Err(NotTaken::Missing(path.clone()))
+            Err(NotTaken::Missing(Box::new(path.clone())))
         }
     }
 
     fn bytes(&self, path: &RepoPath, limit: u64) -> Result<Vec<u8>, NotTaken> {
         let mut bytes = Vec::new();
         let read = self.file(path)?.take(limit + 1).read_to_end(&mut bytes);
-        read.map_err(|error| NotTaken::Unreadable(path.clone(), error))?;
+        read.map_err(|error| NotTaken::Unreadable(Box::new(path.clone()), error))?;
         Ok(bytes)
     }
 }
@@ -173,7 +173,7 @@ impl Peer {
         let folder = &*self.filler.0.fetcher.folder;
         let path = object(*checksum, ObjectKind::Commit);
         let bytes = stick.bytes(&path, MAX_COMMIT)?;
-        let wrong = |path: &RepoPath, error| NotTaken::Wrong(path.clone(), error);
+        let wrong = |path: &RepoPath, error| NotTaken::Wrong(Box::new(path.clone()), Box::new(error));
         Check::all(&path, folder, &bytes).map_err(|error| wrong(&path, error))?;
         let commit = Commit::parse(&bytes).map_err(|error| wrong(&path, error.into()))?;
         if !commit.refs.iter().any(|made_for| made_for == name) {
@@ -187,8 +187,9 @@ impl Peer {
             }
             let path = object(tree, ObjectKind::DirTree);
             new += self.copy(stick, &path)?;
-            let bytes =
-                folder.read(&path, MAX_DIRTREE_SIZE)?.ok_or_else(|| NotTaken::Missing(path.clone()))?;
+            let bytes = folder
+                .read(&path, MAX_DIRTREE_SIZE)?
+                .ok_or_else(|| NotTaken::Missing(Box::new(path.clone())))?;
             Check::all(&path, folder, &bytes).map_err(|error| wrong(&path, error))?;
             let directory = DirTree::parse(&bytes).map_err(|error| wrong(&path, error.into()))?;
             for file in directory.files {
@@ -220,13 +221,14 @@ impl Peer {
         if folder.has(path) {
             return Ok(0);
         }
-        let wrong = |error| NotTaken::Wrong(path.clone(), error);
+        let wrong = |error| NotTaken::Wrong(Box::new(path.clone()), Box::new(error));
         let mut file = stick.file(path)?;
         let mut check = Check::of(path, folder).map_err(wrong)?;
         let mut incoming = folder.begin()?;
         let mut piece = vec![0; 64 << 10];
         loop {
-            let count = file.read(&mut piece).map_err(|error| NotTaken::Unreadable(path.clone(), error))?;
+            let count =
+                file.read(&mut piece).map_err(|error| NotTaken::Unreadable(Box::new(path.clone()), error))?;
             let piece = piece.get(..count).unwrap_or_default();
             if piece.is_empty() {
                 break;

@@ -121,7 +121,7 @@ impl Peer {
             match tokio::task::spawn_blocking(move || peer.evict()).await {
                 Ok(Ok(0)) | Err(_) => {}
                 Ok(Ok(gone)) => {
-                    tracing::info!(bytes = gone, "made room: what nobody used for the longest time went")
+                    tracing::info!(bytes = gone, "made room: what nobody used for the longest time went");
                 }
                 Ok(Err(error)) => tracing::error!(%error, "no room can be made"),
             }

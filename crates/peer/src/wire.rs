@@ -111,14 +111,11 @@ impl Wire {
         url: Url,
         token: Option<&str>,
     ) -> Result<T, PeerError> {
-        let request = self.client.get(url);
-        self.ask(
-            token
-                .map(|token| request.try_clone().map(|request| request.bearer_auth(token)))
-                .flatten()
-                .unwrap_or(request),
-        )
-        .await
+        let mut request = self.client.get(url);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        self.ask(request).await
     }
 
     /// Asks the API with a JSON body.
