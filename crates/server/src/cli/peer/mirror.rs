@@ -77,7 +77,7 @@ fn show(progress: &Progress<'_>, shown: &Cell<usize>) {
     if !out.is_terminal() {
         return;
     }
-    let percent = if progress.of == 0 { 100 } else { progress.done * 100 / progress.of };
+    let percent = (progress.done * 100).checked_div(progress.of).unwrap_or(100);
     if shown.replace(percent) != percent {
         let end = if progress.done == progress.of { "\n" } else { "" };
         let _nobody_looks = write!(out, "\r{}: {percent} %{end}", progress.name);
