@@ -40,14 +40,17 @@ pub enum Field<'a> {
     Absent,
     /// There once.
     Once(&'a [u8]),
-    /// There more than once: which one counts would be a guess, so none does.
+    /// There more than once, with values that differ: which one counts would be a guess, so none does.
     Repeated,
 }
 
 impl<'a> Field<'a> {
+    /// The same value again says nothing else. libostree sends all fields once more with each further server of a mirror list that it
+    /// asks for a file (measured with 2022.7).
     fn note(&mut self, value: &'a [u8]) {
         *self = match self {
             Field::Absent => Field::Once(value),
+            Field::Once(first) if *first == value => return,
             Field::Once(_) | Field::Repeated => Field::Repeated,
         };
     }

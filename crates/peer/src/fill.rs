@@ -314,14 +314,19 @@ impl Parts {
     }
 
     async fn bring_with(&self, path: &RepoPath, token: Option<&str>) -> Result<(), Failed> {
-        match path {
-            // Under these policies the gate must know all names that a commit contains before it serves one of them.
-            RepoPath::Object { checksum, kind: ObjectKind::Commit }
-                if self.known.load().rules.policy().checks_objects() =>
-            {
-                skeleton::bring(&self.fetcher, checksum, token).await
-            }
-            _ => self.fetcher.bring(path, token).await,
+        let RepoPath::Object { checksum, kind: ObjectKind::Commit } = path else {
+            return self.fetcher.bring(path, token).await;
+        };
+        // Who uses this peer beside the store fetches signatures there; who uses it alone will need them here.
+        match self.fetcher.bring(&skeleton::object(*checksum, ObjectKind::CommitMeta), token).await {
+            Ok(()) | Err(Failed::Absent) => {}
+            Err(error) => return Err(error),
+        }
+        // Under these policies the gate must know all names that a commit contains before it serves one of them.
+        if self.known.load().rules.policy().checks_objects() {
+            skeleton::bring(&self.fetcher, checksum, token).await
+        } else {
+            self.fetcher.bring(path, token).await
         }
     }
 
