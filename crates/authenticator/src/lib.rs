@@ -4,7 +4,7 @@
 //! in memory, the authority, a web flow); [`authority`] speaks HTTP; [`webflow`] has the browser's answer;
 //! [`credentials`] keeps the sign-in. For a remote whose apps are in a container registry, [`registry`] decides whose
 //! way it is, the store's or the registry's own, and goes the latter. [`bridge`] is a client of all that: it fetches private indexes for Flatpak.
-//! [`cli`] is the command; for it, [`installation`] changes the secret in a remote's URL, and [`private_bus`] and
+//! [`cli`] is the command; for it, [`installation`] changes the secret in a remote's URL, [`peers`] finds servers of the local network, and [`private_bus`] and
 //! [`robot_file`] serve machines that have no session bus.
 //!
 //! What a client of the D-Bus interface may rely on:
@@ -22,6 +22,7 @@ pub mod cli;
 pub mod credentials;
 pub mod dbus;
 pub mod installation;
+pub mod peers;
 pub mod private_bus;
 pub mod registry;
 pub mod robot_file;

@@ -23,7 +23,7 @@ use self::error::AuthorityError;
 use self::http::{Http, HttpConfig};
 use self::metadata::Metadata;
 use self::oauth::{CodeProof, TokenPair};
-use self::ref_tokens::{MAX_REFS, RefTokens, WantedRef};
+use self::ref_tokens::{MAX_REFS, Purpose, RefTokens, WantedRef};
 use self::summary_tokens::SummaryToken;
 use crate::secret::SecretText;
 
@@ -97,12 +97,13 @@ impl Authority {
         access: Option<&SecretText>,
         repo: &RepoUrl,
         refs: &[WantedRef],
+        purpose: Purpose,
         now: UnixTime,
     ) -> Result<RefTokens, AuthorityError> {
         let metadata = self.metadata(now).await?;
         let mut all = RefTokens::default();
         for some in refs.chunks(MAX_REFS) {
-            let answer = ref_tokens::ask(&self.http, &self.url, &metadata, access, repo, some).await?;
+            let answer = ref_tokens::ask(&self.http, &self.url, &metadata, access, repo, some, purpose).await?;
             all.granted.extend(answer.granted);
             all.open.extend(answer.open);
             all.denied.extend(answer.denied);
@@ -131,7 +132,7 @@ impl Authority {
     /// Every error but [`AuthorityError::UnknownRepo`], which is the answer `false`.
     pub async fn knows_repo(&self, repo: &RepoUrl, now: UnixTime) -> Result<bool, AuthorityError> {
         let metadata = self.metadata(now).await?;
-        match ref_tokens::ask(&self.http, &self.url, &metadata, None, repo, &[]).await {
+        match ref_tokens::ask(&self.http, &self.url, &metadata, None, repo, &[], Purpose::Origin).await {
             Ok(_) => Ok(true),
             Err(AuthorityError::UnknownRepo { .. }) => Ok(false),
             Err(error) => Err(error),

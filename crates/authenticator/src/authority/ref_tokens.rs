@@ -48,6 +48,25 @@ pub enum Reason {
     Other,
 }
 
+/// Where tokens are going to be shown: what they are asked `for`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// To the repo itself.
+    #[default]
+    Origin,
+    /// To peers alone: the repo itself refuses them.
+    Peers,
+    /// To the repo and to a peer: they name the commits that they open, and live for minutes.
+    Mirrors,
+}
+
+impl Purpose {
+    fn is_origin(&self) -> bool {
+        *self == Self::Origin
+    }
+}
+
 /// A ref that gets no token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeniedRef {
@@ -93,6 +112,8 @@ pub struct RefTokens {
 struct Request<'a> {
     repo_url: &'a str,
     refs: &'a [WantedRef],
+    #[serde(rename = "for", skip_serializing_if = "Purpose::is_origin")]
+    purpose: Purpose,
 }
 
 #[derive(Deserialize)]
@@ -137,11 +158,12 @@ pub async fn ask(
     access: Option<&SecretText>,
     repo: &RepoUrl,
     refs: &[WantedRef],
+    purpose: Purpose,
 ) -> Result<RefTokens, AuthorityError> {
     let mut request = http
         .client()
         .post(metadata.ref_tokens_endpoint.clone())
-        .json(&Request { repo_url: repo.as_str(), refs });
+        .json(&Request { repo_url: repo.as_str(), refs, purpose });
     if let Some(access) = access {
         request = request.bearer_auth(access.expose());
     }

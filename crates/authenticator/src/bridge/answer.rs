@@ -1,7 +1,8 @@
 //! The bridge's answers: the repo's own, streamed, with the headers that a Flatpak client needs; or a sentence.
 
+use std::fs::File;
 use std::future::Future as _;
-use std::io;
+use std::io::{self, Read as _};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,6 +13,11 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use tokio::time::Sleep;
+
+use super::object::Object;
+
+/// How much of a file is sent at once.
+const PIECE: usize = 128 * 1024;
 
 /// What of the repo's answer reaches the client. Never a cookie, an address, or what would open it to web pages.
 const PASSED_BACK: [HeaderName; 14] = [
@@ -64,6 +70,22 @@ pub fn sentence(status: StatusCode, text: &str) -> Response<AnswerBody> {
     answer
 }
 
+/// An object that is whole already.
+#[must_use]
+pub(super) fn whole(object: Object) -> Response<AnswerBody> {
+    let size = object.size();
+    let mut answer = Response::new(match object {
+        Object::Memory(bytes) => AnswerBody::Text(Full::new(bytes)),
+        Object::File(file, left) => AnswerBody::File { file, left },
+    });
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    close_to_web_pages(&mut answer);
+    answer
+}
+
 /// An answer that says nothing, to somebody who has no business here. The connection is closed after it.
 #[must_use]
 pub fn nothing(status: StatusCode) -> Response<AnswerBody> {
@@ -83,10 +105,28 @@ fn close_to_web_pages(answer: &mut Response<AnswerBody>) {
 /// The body of an answer.
 #[derive(Debug)]
 pub enum AnswerBody {
-    /// The bridge's own.
+    /// The bridge's own, or a small object.
     Text(Full<Bytes>),
+    /// A large object, from a file that was written a moment ago.
+    File {
+        /// The file, at the next byte.
+        file: File,
+        /// How many bytes there are still.
+        left: u64,
+    },
     /// The repo's, piece by piece as the client takes it.
     Streamed(Streamed),
+}
+
+/// The next piece of a file that is in the page cache: no disk is waited for.
+fn next_piece(file: &mut File, left: &mut u64) -> io::Result<Option<Frame<Bytes>>> {
+    if *left == 0 {
+        return Ok(None);
+    }
+    let mut piece = vec![0; usize::try_from(*left).map_or(PIECE, |left| left.min(PIECE))];
+    file.read_exact(&mut piece)?;
+    *left -= piece.len() as u64;
+    Ok(Some(Frame::data(piece.into())))
 }
 
 /// A body of the repo's that breaks off when the repo is silent for too long.
@@ -129,6 +169,7 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match self.get_mut() {
             Self::Text(text) => Pin::new(text).poll_frame(cx).map_err(|never| match never {}),
+            Self::File { file, left } => Poll::Ready(next_piece(file, left).transpose()),
             Self::Streamed(streamed) => streamed.poll(cx),
         }
     }
@@ -136,6 +177,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Text(text) => text.is_end_stream(),
+            Self::File { left, .. } => *left == 0,
             Self::Streamed(streamed) => streamed.body.is_end_stream(),
         }
     }
@@ -143,6 +185,7 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Text(text) => text.size_hint(),
+            Self::File { left, .. } => SizeHint::with_exact(*left),
             Self::Streamed(streamed) => streamed.body.size_hint(),
         }
     }

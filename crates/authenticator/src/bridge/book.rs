@@ -20,6 +20,7 @@ use crate::authority::address::{AuthorityUrl, RepoUrl};
 use crate::credentials::CredentialError;
 use crate::credentials::lock::FileLock;
 use crate::credentials::shelf::{make_folder, write};
+use crate::peers::PeerUrl;
 use crate::secret::SecretText;
 use crate::webflow::pkce::random_text;
 
@@ -63,6 +64,17 @@ pub struct Bridged {
     pub store: AuthorityUrl,
     /// The repo itself.
     pub repo: RepoUrl,
+    /// How peers are used for it, if they are.
+    pub peers: Option<BridgedPeers>,
+}
+
+/// How the bridge uses peers for a remote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BridgedPeers {
+    /// Peers that a person named: no others are looked for then.
+    pub by_hand: Vec<PeerUrl>,
+    /// Whether the list of apps may come from a peer while the store cannot be reached: Flatpak checks its signature.
+    pub index: bool,
 }
 
 /// What the book says.
@@ -129,6 +141,14 @@ struct StoredRemote {
     key: SecretText,
     store: String,
     repo: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    peers: Option<StoredPeers>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredPeers {
+    by_hand: Vec<String>,
+    index: bool,
 }
 
 impl StoredPage {
@@ -137,6 +157,10 @@ impl StoredPage {
             key: remote.key.clone(),
             store: remote.store.to_string(),
             repo: remote.repo.to_string(),
+            peers: remote.peers.as_ref().map(|peers| StoredPeers {
+                by_hand: peers.by_hand.iter().map(ToString::to_string).collect(),
+                index: peers.index,
+            }),
         });
         Self { version: VERSION, port: page.port, remotes: remotes.collect() }
     }
@@ -147,7 +171,14 @@ impl StoredPage {
             let is_long = remote.key.expose().len() >= 32 && remote.key.is_bearer_token();
             let store = AuthorityUrl::parse(&remote.store).ok()?;
             let repo = RepoUrl::parse(&remote.repo).ok()?;
-            is_long.then_some(Bridged { key: remote.key, store, repo })
+            let peers = match remote.peers {
+                None => None,
+                Some(peers) => {
+                    let by_hand = peers.by_hand.iter().map(|url| PeerUrl::parse(url, "").ok()).collect::<Option<_>>()?;
+                    Some(BridgedPeers { by_hand, index: peers.index })
+                }
+            };
+            is_long.then_some(Bridged { key: remote.key, store, repo, peers })
         };
         let remotes = stored.remotes.into_iter().map(remote).collect::<Option<_>>()?;
         (stored.version == VERSION).then_some(Page { port: stored.port, remotes })
@@ -211,10 +242,23 @@ impl Book {
         }
         page.port = page.port.or_else(|| Some(choose_port(rng)));
         let remote =
-            Bridged { key: SecretText::new(random_text(rng)), store: store.clone(), repo: repo.clone() };
+            Bridged { key: SecretText::new(random_text(rng)), store: store.clone(), repo: repo.clone(), peers: None };
         page.remotes.push(remote.clone());
         self.write(&page)?;
         Ok((page, remote))
+    }
+
+    /// Sets how peers are used for the remote with this key.
+    ///
+    /// # Errors
+    /// [`BookError`].
+    pub async fn set_peers(&self, key: &SecretText, peers: Option<BridgedPeers>) -> Result<(), BookError> {
+        let _lock = self.lock().await?;
+        let mut page = self.read()?;
+        for remote in page.remotes.iter_mut().filter(|remote| remote.key == *key) {
+            remote.peers.clone_from(&peers);
+        }
+        self.write(&page)
     }
 
     /// Removes the remote with this key. Gives whether there was one. The port stays as long as the address of
@@ -312,6 +356,14 @@ mod tests {
         ] {
             assert_eq!(led(&elsewhere), Led::Elsewhere, "{elsewhere}");
         }
+
+        let by_hand = vec![PeerUrl::parse("http://10.0.0.2:8480/repo/other", "").expect("valid")];
+        let peers = Some(BridgedPeers { by_hand, index: true });
+        book.set_peers(&two.key, peers.clone()).await.expect("set");
+        let now = book.read().expect("read");
+        assert_eq!((&now.remotes[0].peers, &now.remotes[1].peers), (&None, &peers));
+        let (_, again) = book.add(&store, &other, &mut rng).await.expect("known");
+        assert_eq!(again.peers, peers, "who adds it again changes nothing");
 
         assert!(book.remove(&two.key).await.expect("removed"));
         assert!(!book.remove(&two.key).await.expect("gone"));

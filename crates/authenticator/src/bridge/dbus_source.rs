@@ -1,4 +1,4 @@
-//! Summary tokens from `org.flatpass.Authenticator`, which the session bus starts if it does not run. This is the
+//! Tokens from `org.flatpass.Authenticator`, which the session bus starts if it does not run. This is the
 //! first client of `RequestSummaryToken`.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
 use zbus::{Connection, MatchRule, MessageStream};
 
 use super::book::Bridged;
-use super::tokens::{Given, NoToken, TokenSource};
+use super::tokens::{ANY_TYPE, Given, NoToken, TokenSource};
 use crate::authority::error::shown;
 use crate::dbus::handle::request_path;
 use crate::dbus::{AUTHENTICATOR_PATH, BUS_NAME};
@@ -65,13 +65,9 @@ impl DbusSource {
         Ok(connection)
     }
 
-    async fn request(
-        &self,
-        remote: &Bridged,
-        fresh: bool,
-    ) -> zbus::Result<(u32, HashMap<String, OwnedValue>)> {
+    async fn request(&self, question: &Question<'_>) -> zbus::Result<(u32, HashMap<String, OwnedValue>)> {
         let connection = self.connection().await?;
-        let answer = request(&connection, &self.handle_token(), remote, fresh).await;
+        let answer = request(&connection, &self.handle_token(), question).await;
         if let Err(zbus::Error::InputOutput(_)) = &answer {
             // The bus is another one now, or the same one anew.
             *self.connection.lock().await = None;
@@ -84,11 +80,18 @@ impl DbusSource {
     }
 }
 
+/// What the authenticator is asked.
+enum Question<'a> {
+    /// A token for the index, another one than before if the second is set.
+    Summary(&'a Bridged, bool),
+    /// A token for peers for a ref, and for this commit of it.
+    Peers(&'a Bridged, &'a str, Option<&'a str>),
+}
+
 async fn request(
     connection: &Connection,
     handle_token: &str,
-    remote: &Bridged,
-    fresh: bool,
+    question: &Question<'_>,
 ) -> zbus::Result<(u32, HashMap<String, OwnedValue>)> {
     let name = connection.unique_name().map(|name| name.as_str()).unwrap_or_default();
     let handle = request_path(name, handle_token).ok_or(zbus::Error::InvalidReply)?;
@@ -101,12 +104,24 @@ async fn request(
         .member("Response")?
         .build();
     let mut answers = MessageStream::for_match_rule(rule, connection, None).await?;
+    let (Question::Summary(remote, _) | Question::Peers(remote, ..)) = question;
     let authenticator_options = HashMap::from([("url", Value::from(remote.store.as_str()))]);
-    let options = HashMap::from([("no-interaction", Value::from(true)), ("fresh", Value::from(fresh))]);
-    let body = (handle_token, authenticator_options, "bridge", remote.repo.as_str(), options, "");
-    let reply = connection
-        .call_method(Some(BUS_NAME), AUTHENTICATOR_PATH, Some(INTERFACE), "RequestSummaryToken", &body)
-        .await?;
+    let mut options = HashMap::from([("no-interaction", Value::from(true))]);
+    let reply = match question {
+        Question::Summary(_, fresh) => {
+            options.insert("fresh", Value::from(*fresh));
+            let body = (handle_token, authenticator_options, "bridge", remote.repo.as_str(), options, "");
+            call(connection, "RequestSummaryToken", &body).await?
+        }
+        Question::Peers(_, name, commit) => {
+            options.insert("for", Value::from("peers"));
+            let about: HashMap<&str, Value<'_>> = HashMap::new();
+            let refs = [(*name, commit.unwrap_or_default(), ANY_TYPE, about)];
+            let repo = remote.repo.as_str();
+            let body = (handle_token, authenticator_options, "bridge", repo, &refs[..], options, "");
+            call(connection, "RequestRefTokens", &body).await?
+        }
+    };
     let given: OwnedObjectPath = reply.body().deserialize()?;
     if given != handle {
         return Err(zbus::Error::InvalidReply);
@@ -120,42 +135,86 @@ async fn request(
     }
 }
 
+async fn call<B: serde::Serialize + zbus::zvariant::DynamicType>(
+    connection: &Connection,
+    method: &str,
+    body: &B,
+) -> zbus::Result<zbus::Message> {
+    connection.call_method(Some(BUS_NAME), AUTHENTICATOR_PATH, Some(INTERFACE), method, body).await
+}
+
+/// What kept the call from being answered.
+fn unreachable(error: zbus::Error) -> NoToken {
+    match error {
+        zbus::Error::MethodError(name, detail, _) => {
+            NoToken::Unreachable(shown(&detail.unwrap_or_else(|| name.to_string())))
+        }
+        error => NoToken::Unreachable(shown(&error.to_string())),
+    }
+}
+
 impl TokenSource for DbusSource {
+    fn peers_token<'a>(
+        &'a self,
+        remote: &'a Bridged,
+        name: &'a str,
+        commit: Option<&'a str>,
+    ) -> Pin<Box<dyn Future<Output = Result<Given, NoToken>> + Send + 'a>> {
+        Box::pin(async move {
+            let (code, results) =
+                self.request(&Question::Peers(remote, name, commit)).await.map_err(unreachable)?;
+            read_refs(code, results)
+        })
+    }
+
     fn token<'a>(
         &'a self,
         remote: &'a Bridged,
         fresh: bool,
     ) -> Pin<Box<dyn Future<Output = Result<Given, NoToken>> + Send + 'a>> {
         Box::pin(async move {
-            match self.request(remote, fresh).await {
-                Ok((code, results)) => read(code, results),
-                Err(zbus::Error::MethodError(name, detail, _)) => {
-                    Err(NoToken::Unreachable(shown(&detail.unwrap_or_else(|| name.to_string()))))
-                }
-                Err(error) => Err(NoToken::Unreachable(shown(&error.to_string()))),
-            }
+            let (code, results) = self.request(&Question::Summary(remote, fresh)).await.map_err(unreachable)?;
+            read(code, results)
         })
     }
 }
 
-/// Reads the arguments of the `Response` signal.
-fn read(code: u32, mut results: HashMap<String, OwnedValue>) -> Result<Given, NoToken> {
-    let not_understood = || {
-        NoToken::Failed(
-            "The authenticator's answer is not understood. Update flatpass-authenticator.".to_owned(),
-        )
-    };
-    let text = |value: OwnedValue| String::try_from(value).ok();
-    if code != 0 {
-        let message = results.remove("error-message").and_then(text);
-        let message = message.map(|message| shown(&message)).ok_or_else(not_understood)?;
-        let error_code = results.remove("error-code").and_then(|value| i32::try_from(value).ok());
-        return Err(match error_code {
-            Some(code) if NEEDS_A_PERSON.contains(&code) => NoToken::Refused(message),
-            _ => NoToken::Failed(message),
-        });
+/// An authenticator that does not speak as it should.
+fn not_understood() -> NoToken {
+    NoToken::Failed("The authenticator's answer is not understood. Update flatpass-authenticator.".to_owned())
+}
+
+/// The refusal in the arguments of the `Response` signal.
+fn refusal(mut results: HashMap<String, OwnedValue>) -> NoToken {
+    let message = results.remove("error-message").and_then(|value| String::try_from(value).ok());
+    let Some(message) = message.map(|message| shown(&message)) else { return not_understood() };
+    let error_code = results.remove("error-code").and_then(|value| i32::try_from(value).ok());
+    match error_code {
+        Some(code) if NEEDS_A_PERSON.contains(&code) => NoToken::Refused(message),
+        _ => NoToken::Failed(message),
     }
-    let token = results.remove("token").and_then(text).map(SecretText::new).ok_or_else(not_understood)?;
+}
+
+/// Reads the arguments of the `Response` signal to `RequestRefTokens` for one ref.
+fn read_refs(code: u32, mut results: HashMap<String, OwnedValue>) -> Result<Given, NoToken> {
+    if code != 0 {
+        return Err(refusal(results));
+    }
+    let tokens = results.remove("tokens").and_then(|value| HashMap::<String, Vec<String>>::try_from(value).ok());
+    let token = tokens.ok_or_else(not_understood)?.into_keys().find(|token| !token.is_empty()).map(SecretText::new);
+    if token.as_ref().is_some_and(|token| !token.is_bearer_token()) {
+        return Err(not_understood());
+    }
+    Ok(Given { token, keep_for: Duration::ZERO })
+}
+
+/// Reads the arguments of the `Response` signal to `RequestSummaryToken`.
+fn read(code: u32, mut results: HashMap<String, OwnedValue>) -> Result<Given, NoToken> {
+    if code != 0 {
+        return Err(refusal(results));
+    }
+    let token = results.remove("token").and_then(|value| String::try_from(value).ok());
+    let token = token.map(SecretText::new).ok_or_else(not_understood)?;
     let keep_for = results.remove("keep-for").and_then(|value| u32::try_from(value).ok()).unwrap_or(0);
     let keep_for = Duration::from_secs(keep_for.into());
     if token.expose().is_empty() {

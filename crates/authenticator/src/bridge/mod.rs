@@ -11,7 +11,9 @@
 //!   page, learns not even what listens here;
 //! - a summary token goes to the repo that it is for, and nowhere else: not to the client, not along a redirect, not
 //!   into the log;
-//! - a client that brings a token of its own is passed on with that and no other.
+//! - a client that brings a token of its own is passed on with that and no other;
+//! - a peer of the local network ([`neighbours`]) is sent tokens for peers alone, and nothing that it sends reaches the client before it was
+//!   compared with its checksum ([`object`]), but what has a signature that Flatpak checks.
 //!
 //! What it does not: a program that runs as this user can read the book, and the session bus. It is no boundary
 //! inside a session.
@@ -20,6 +22,9 @@ pub mod alongside;
 pub mod answer;
 pub mod book;
 pub mod dbus_source;
+pub mod lies;
+mod neighbours;
+mod object;
 pub mod path;
 mod patience;
 pub mod peer;

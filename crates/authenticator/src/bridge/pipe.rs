@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::body::{Body as _, Incoming};
 use hyper::http::request::Parts;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, header};
 
-use super::answer::{AnswerBody, nothing, pass_back, sentence};
+use super::answer::{AnswerBody, nothing, pass_back, sentence, whole};
 use super::book::{Book, BookError, Page};
+use super::lies::Lies;
+use super::neighbours::Neighbours;
 use super::server::{Bridge, Limits};
 use super::sieve::{Unwanted, Wanted, sieve};
 use super::tokens::{NoToken, TokenSource, Tokens};
@@ -24,6 +26,7 @@ pub(super) struct Pipe {
     read: Mutex<Option<(Stamp, Arc<Page>)>>,
     host: String,
     tokens: Tokens,
+    neighbours: Neighbours,
     upstream: Upstream,
     limits: Limits,
 }
@@ -42,7 +45,9 @@ impl Pipe {
         local: SocketAddr,
         source: impl TokenSource,
     ) -> Result<Self, AuthorityError> {
+        let source: Arc<dyn TokenSource> = Arc::new(source);
         Ok(Self {
+            neighbours: Neighbours::new(Arc::clone(&source), Lies::beside(&bridge.book))?,
             upstream: Upstream::new(&bridge.http, bridge.limits.upstream_head, local.port())?,
             book: bridge.book,
             read: Mutex::new(None),
@@ -71,13 +76,38 @@ impl Pipe {
                 return sentence(StatusCode::NOT_FOUND, "A repository has no such file.");
             }
         };
-        match &wanted.bearer {
+        if let Some(answer) = self.by_neighbours(&wanted, &head).await {
+            return answer;
+        }
+        let answer = match &wanted.bearer {
             Some(bearer) => match self.fetch(&wanted, &head, Some(bearer)).await {
                 Ok(from) => pass_back(from, self.limits.upstream_silence),
                 Err(error) => broken(&wanted, &error),
             },
             None => self.answer_with_token(&wanted, &head).await,
+        };
+        if answer.status().is_server_error()
+            && head.method == Method::GET
+            && let Some(from) = self.neighbours.unchecked(&wanted, flatpak_ref(&head)).await
+        {
+            return pass_back(from, self.limits.upstream_silence);
         }
+        answer
+    }
+
+    /// What peers say, for a remote that uses them.
+    async fn by_neighbours(&self, wanted: &Wanted<'_>, head: &Parts) -> Option<Response<AnswerBody>> {
+        if wanted.remote.peers.is_none() || head.method != Method::GET || head.headers.contains_key(header::RANGE) {
+            return None;
+        }
+        let flatpak_ref = flatpak_ref(head);
+        if let Some(object) = self.neighbours.object(wanted, flatpak_ref).await {
+            return Some(whole(object));
+        }
+        if self.neighbours.spares_deltas(wanted, flatpak_ref).await {
+            return Some(sentence(StatusCode::NOT_FOUND, "A peer has all files of this version."));
+        }
+        None
     }
 
     /// Asks the repo with a summary token, and once more with another one if the first is refused.
@@ -144,6 +174,12 @@ impl Pipe {
         *read = stamp.map(|stamp| (stamp, Arc::clone(&page)));
         Ok(page)
     }
+}
+
+/// The ref that Flatpak is pulling, by the header that it sends with each request of a pull.
+fn flatpak_ref(head: &Parts) -> Option<&str> {
+    let name = head.headers.get("flatpak-ref")?.to_str().ok()?;
+    flatpass_token::RefName::parse(name).is_ok().then_some(name)
 }
 
 /// The repo wants another token than one for its index.

@@ -23,6 +23,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Longest wait for the authenticator. Flatpak's downloader gives up a connection that is silent for longer.
 const PATIENCE: Duration = Duration::from_secs(25);
 
+/// The token type that is said of a ref for which the bridge wants a token for peers: that it needs one is known already.
+pub const ANY_TYPE: i32 = 1;
+
 /// What the authenticator gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
@@ -48,8 +51,16 @@ pub enum NoToken {
     Unreachable(String),
 }
 
-/// Something that gives summary tokens. Nobody is ever asked anything on the way.
+/// Something that gives tokens. Nobody is ever asked anything on the way.
 pub trait TokenSource: Send + Sync + 'static {
+    /// A token for peers alone, for a ref of the remote: for this commit of it, if one is named.
+    fn peers_token<'a>(
+        &'a self,
+        remote: &'a Bridged,
+        name: &'a str,
+        commit: Option<&'a str>,
+    ) -> Pin<Box<dyn Future<Output = Result<Given, NoToken>> + Send + 'a>>;
+
     /// A token for the remote's index. `fresh`: the repo refused the one that was given last.
     fn token<'a>(
         &'a self,
@@ -86,7 +97,7 @@ impl Remembered {
 
 /// Tokens of all remotes, by key.
 pub struct Tokens {
-    source: Box<dyn TokenSource>,
+    source: Arc<dyn TokenSource>,
     remotes: Mutex<HashMap<String, Arc<AsyncMutex<Remembered>>>>,
 }
 
@@ -99,8 +110,8 @@ impl fmt::Debug for Tokens {
 impl Tokens {
     /// Nothing is remembered yet.
     #[must_use]
-    pub fn new(source: impl TokenSource) -> Self {
-        Self { source: Box::new(source), remotes: Mutex::default() }
+    pub fn new(source: Arc<dyn TokenSource>) -> Self {
+        Self { source, remotes: Mutex::default() }
     }
 
     /// Forgets what belongs to remotes that are not served any more.
@@ -197,6 +208,15 @@ mod tests {
     struct Hanging(Arc<AtomicUsize>);
 
     impl TokenSource for Hanging {
+        fn peers_token<'a>(
+            &'a self,
+            remote: &'a Bridged,
+            _name: &'a str,
+            _commit: Option<&'a str>,
+        ) -> Pin<Box<dyn Future<Output = Result<Given, NoToken>> + Send + 'a>> {
+            self.token(remote, false)
+        }
+
         fn token<'a>(
             &'a self,
             _remote: &'a Bridged,
@@ -210,11 +230,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn many_requests_wait_once_for_an_authenticator_that_does_not_answer() {
         let asked = Arc::new(AtomicUsize::new(0));
-        let tokens = Tokens::new(Hanging(Arc::clone(&asked)));
+        let tokens = Tokens::new(Arc::new(Hanging(Arc::clone(&asked))));
         let remote = Bridged {
             key: SecretText::new("k".repeat(43)),
             store: AuthorityUrl::parse("https://shop.example/").expect("valid"),
             repo: RepoUrl::parse("https://shop.example/repo/apps").expect("valid"),
+            peers: None,
         };
         let began = Instant::now();
         let all = futures_util::future::join_all((0..20).map(|_| tokens.get(&remote))).await;

@@ -16,6 +16,7 @@ use super::{Failure, surroundings};
 use crate::authority::address::RepoUrl;
 use crate::bridge::book::{Led, Page};
 use crate::bridge::dbus_source::DbusSource;
+use crate::bridge::lies::{Lie, Lies};
 use crate::bridge::peer::{self, Listener};
 use crate::bridge::{Bridge, Limits, serve};
 
@@ -46,7 +47,7 @@ enum Action {
 /// Show what the bridge serves, and whether it can be reached.
 #[derive(Debug, Args)]
 struct Status {
-    /// Print JSON: {"port","listener":"ours"|"foreign"|"nobody"|null,"remotes":[{"address","repo","store"}]}
+    /// Print JSON: {"port","listener":"ours"|"foreign"|"nobody"|null,"remotes":[{"address","repo","store","peers"}],"liars":[{"peer","file"}]}
     #[arg(long)]
     json: bool,
 }
@@ -140,18 +141,23 @@ pub(super) async fn bind(page: &Page) -> anyhow::Result<TcpListener> {
 
 impl Status {
     fn run(self) -> Result<(), Failure> {
-        let page = surroundings::sessions()?.environment().bridge.read()?;
+        let environment = surroundings::environment()?;
+        let page = environment.bridge.read()?;
         let listener = page.port.map(peer::listener).transpose().context("Cannot read /proc/net/tcp")?;
+        let liars = Lies::beside(&environment.bridge).read();
         if self.json {
-            println!("{}", as_json(&page, listener));
+            println!("{}", as_json(&page, listener, &liars));
         } else {
             print!("{}", as_text(&page, listener));
+            for lie in &liars {
+                println!("The peer {} sent wrong bytes for {}; they were not used.", lie.peer, lie.file);
+            }
         }
         Ok(())
     }
 }
 
-fn as_json(page: &Page, listener: Option<Listener>) -> serde_json::Value {
+fn as_json(page: &Page, listener: Option<Listener>, liars: &[Lie]) -> serde_json::Value {
     let remotes: Vec<_> = page
         .remotes
         .iter()
@@ -160,6 +166,7 @@ fn as_json(page: &Page, listener: Option<Listener>) -> serde_json::Value {
                 "address": page.address(remote),
                 "repo": remote.repo.as_str(),
                 "store": remote.store.as_str(),
+                "peers": remote.peers.is_some(),
             })
         })
         .collect();
@@ -168,7 +175,7 @@ fn as_json(page: &Page, listener: Option<Listener>) -> serde_json::Value {
         Listener::Foreign => "foreign",
         Listener::Nobody => "nobody",
     });
-    json!({ "port": page.port, "listener": listener, "remotes": remotes })
+    json!({ "port": page.port, "listener": listener, "remotes": remotes, "liars": liars })
 }
 
 fn as_text(page: &Page, listener: Option<Listener>) -> String {
@@ -186,7 +193,8 @@ fn as_text(page: &Page, listener: Option<Listener>) -> String {
     let head = format!("Port {port} of 127.0.0.1: {state}\n");
     page.remotes.iter().fold(head, |mut text, remote| {
         let address = page.address(remote).unwrap_or_default();
-        let _infallible = writeln!(text, "{}\n  reached as {address}", remote.repo);
+        let peers = if remote.peers.is_some() { ", with peers" } else { "" };
+        let _infallible = writeln!(text, "{}\n  reached as {address}{peers}", remote.repo);
         text
     })
 }

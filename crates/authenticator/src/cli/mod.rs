@@ -14,6 +14,7 @@ pub mod location;
 pub mod login;
 pub mod logout;
 pub mod password;
+pub mod peers;
 pub mod qr;
 pub mod registry;
 pub mod remote_add;
@@ -73,7 +74,6 @@ Environment:
                         the keyring, or a file where there is none
   XDG_STATE_HOME        sign-ins are recorded in its folder flatpass (default ~/.local/state)";
 
-// `peers` will stand here.
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
@@ -82,6 +82,7 @@ enum Command {
     Status(status::Status),
     RemoteAdd(remote_add::RemoteAdd),
     Bridge(bridge::BridgeCommand),
+    Peers(peers::PeersCommand),
     RemoteRotate(remote_rotate::RemoteRotate),
     RemoteRemove(remote_remove::RemoteRemove),
     Run(run::Run),
@@ -169,6 +170,7 @@ async fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Status(command)) => Box::pin(command.run()).await,
         Some(Command::RemoteAdd(command)) => Box::pin(command.run()).await,
         Some(Command::Bridge(command)) => Box::pin(command.run()).await,
+        Some(Command::Peers(command)) => Box::pin(command.run()).await,
         Some(Command::RemoteRotate(command)) => Box::pin(command.run()).await,
         Some(Command::RemoteRemove(command)) => Box::pin(command.run()).await,
         Some(Command::Run(command)) => Box::pin(command.run()).await,

@@ -17,6 +17,8 @@ use super::handle::request_path;
 use super::request::{Asked, Pending};
 use crate::authority::address::{AuthorityUrl, RemoteKind, RepoUrl};
 use crate::authority::error::shown;
+use crate::authority::ref_tokens::Purpose;
+use crate::peers::uses::Destination;
 use crate::registry::address::RegistryUrl;
 use crate::registry::refusal::RegistryRefusal;
 use crate::registry::remote::{RemoteAsk, RemoteOptions};
@@ -145,7 +147,8 @@ impl Authenticator {
     }
 }
 
-/// Reads the arguments of `RequestRefTokens`.
+/// Reads the arguments of `RequestRefTokens`. The option `for` (s) `peers`, which Flatpak does not send, asks for tokens for
+/// peers alone.
 fn read_refs(
     authenticator_options: &Options,
     remote: &str,
@@ -160,10 +163,16 @@ fn read_refs(
         let ask = read_oci(authenticator_options, remote, remote_uri, refs, options)?;
         return Ok(Asked::Oci(Box::new(ask)));
     }
-    let (store, repo) = read_remote(authenticator_options, remote, remote_uri)?;
+    let mut destination = Destination::of(remote_uri);
+    if text(options, "for") == Some("peers") {
+        destination.purpose = Purpose::Peers;
+    }
+    let (store, repo) = read_remote(authenticator_options, remote, &destination.repo)?;
     let refs = refs.iter().map(read_ref).collect::<Result<Vec<_>, _>>()?;
     let used_at = UsedAt { repo, registry: None };
-    Ok(Asked::Refs(store, Ask { used_at, refs, interactive: !is_set(options, "no-interaction") }))
+    let interactive = !is_set(options, "no-interaction");
+    let ask = Ask { used_at, refs, purpose: destination.purpose, interactive };
+    Ok(Asked::Refs(store, ask, destination))
 }
 
 fn read_ref((name, commit, token_type, _summary): &RefArgument) -> Result<AskedRef, Refusal> {

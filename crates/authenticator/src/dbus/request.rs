@@ -15,6 +15,7 @@ use zbus::{Connection, interface};
 
 use super::results::{self, Granted};
 use crate::authority::address::AuthorityUrl;
+use crate::peers::uses::Destination;
 use crate::registry::prompt::{Prompt, Typed};
 use crate::registry::remote::RemoteAsk;
 use crate::secret::SecretText;
@@ -124,7 +125,7 @@ impl Request {
 #[derive(Debug)]
 pub(super) enum Asked {
     /// Tokens for refs of an OSTree repo.
-    Refs(AuthorityUrl, Ask),
+    Refs(AuthorityUrl, Ask, Destination),
     /// Tokens for images in a registry.
     Oci(Box<RemoteAsk>),
     /// A token for a repo's index.
@@ -224,7 +225,11 @@ impl Pending {
         };
         let work = async {
             match asked? {
-                Asked::Refs(store, mut ask) => {
+                Asked::Refs(_, ask, destination) if destination.has_password => {
+                    Ok(Granted::Refs(ask.without_tokens()))
+                }
+                Asked::Refs(store, mut ask, destination) => {
+                    destination.freshen().await;
                     ask.used_at.repo = sessions.real_repo(&store, ask.used_at.repo).await?;
                     sessions.with(&store)?.tokens(&ask, &signals).await.map(Granted::Refs)
                 }

@@ -1,7 +1,7 @@
 //! A Flatpak installation's configuration, as far as the secrets of remotes are concerned.
 //!
 //! Flatpak writes `repo/config` as a whole, by renaming a new file over it and without a lock (measured with 1.14), and
-//! gives it the mode 0644 each time. So does [`Installation::change_url`], but it changes nothing except one value, and
+//! gives it the mode 0644 each time. So does [`LockedInstallation::edit`], but it changes nothing except one value, and
 //! takes up what another program wrote in between.
 
 pub mod keyfile;
@@ -137,6 +137,24 @@ impl Installation {
         }
     }
 
+    /// The names of all remotes; none if there is no installation yet.
+    ///
+    /// # Errors
+    /// [`InstallationError::File`].
+    pub fn remotes(&self) -> Result<Vec<String>, InstallationError> {
+        match fs::read(self.config()) {
+            Ok(text) => Ok(keyfile::names(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(file_error(&self.config(), error)),
+        }
+    }
+
+    /// The folder of the lists of servers that have a remote's objects.
+    #[must_use]
+    pub fn mirror_lists(&self) -> PathBuf {
+        self.base.join("flatpass-peers")
+    }
+
     /// Opens the configuration for changing it: one `flatpass-authenticator` at a time.
     ///
     /// # Errors
@@ -180,6 +198,29 @@ impl LockedInstallation<'_> {
         name: &str,
         from: &str,
         to: &SecretText,
+        before_swap: impl FnMut(),
+    ) -> Result<(), InstallationError> {
+        let edit = |text: &[u8]| keyfile::with_url(text, name, from, to.expose());
+        self.edit_text(edit, |text| has_url(text, name, to), before_swap)
+    }
+
+    /// Makes any one change. `is_done` says of a text in which `edit` finds something else than it expects that the change is in it.
+    /// When this returns, the change is on the disk; a crash leaves either the old file or the new one.
+    ///
+    /// # Errors
+    /// [`InstallationError`]; the configuration is then as it was.
+    pub fn edit(
+        &self,
+        edit: impl Fn(&[u8]) -> Result<Vec<u8>, EditError>,
+        is_done: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), InstallationError> {
+        self.edit_text(edit, is_done, || {})
+    }
+
+    fn edit_text(
+        &self,
+        edit: impl Fn(&[u8]) -> Result<Vec<u8>, EditError>,
+        is_done: impl Fn(&[u8]) -> bool,
         mut before_swap: impl FnMut(),
     ) -> Result<(), InstallationError> {
         let config = self.installation.config();
@@ -189,11 +230,10 @@ impl LockedInstallation<'_> {
         let mut expected = read()?;
         let mut base = expected.clone();
         for _ in 0..MAX_TRIES {
-            let edited = keyfile::with_url(&base, name, from, to.expose());
-            let (text, edit_error) = match edited {
+            let (text, edit_error) = match edit(&base) {
                 Ok(text) => (text, None),
                 // It wrote what it wrote on top of our change.
-                Err(EditError::Changed) if has_url(&base, name, to) => (base, None),
+                Err(EditError::Changed | EditError::Taken(_) | EditError::NotThere) if is_done(&base) => (base, None),
                 // What another program wrote goes back to where it was.
                 Err(cause) if base != expected => (base, Some(cause)),
                 Err(cause) => {

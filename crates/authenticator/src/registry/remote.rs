@@ -10,6 +10,7 @@ use super::rules::Rules;
 use super::walk::{AskedImage, OfRemote, RegistryAsk};
 use crate::authority::address::{AuthorityUrl, RemoteKind, RepoUrl, RepoUrlError, host_and_port};
 use crate::authority::error::{AuthorityError, shown};
+use crate::authority::ref_tokens::Purpose;
 use crate::secret::SecretText;
 use crate::session::Sessions;
 use crate::session::ask::{Ask, AskedRef, Tokens};
@@ -95,7 +96,7 @@ impl Sessions {
         }
         let refs = ask.refs.iter().map(|(asked, _)| asked.clone()).collect();
         let used_at = UsedAt { repo, registry: Some(ask.registry.clone()) };
-        let ask = Ask { used_at, refs, interactive: ask.interactive };
+        let ask = Ask { used_at, refs, purpose: Purpose::Origin, interactive: ask.interactive };
         self.with(store)?.tokens(&ask, client).await
     }
 

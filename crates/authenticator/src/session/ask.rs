@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use flatpass_token::RefName;
+use flatpass_token::{RefName, UnixTime};
 
 use super::Session;
 use super::cache::UsedAt;
@@ -11,7 +11,7 @@ use super::flow::{Interaction, Offered};
 use super::identity::Identity;
 use super::refusal::{Ended, Refusal};
 use crate::authority::error::{AuthorityError, shown};
-use crate::authority::ref_tokens::{DeniedRef, Reason, RefTokens, WantedRef};
+use crate::authority::ref_tokens::{DeniedRef, Purpose, Reason, RefTokens, WantedRef};
 use crate::registry::address::RegistryUrl;
 use crate::webflow::Wanted;
 
@@ -72,8 +72,28 @@ pub struct Ask {
     pub used_at: UsedAt,
     /// Its refs.
     pub refs: Vec<AskedRef>,
+    /// Where the tokens are going to be shown.
+    pub purpose: Purpose,
     /// Whether a person may be shown a web page.
     pub interactive: bool,
+}
+
+impl Ask {
+    /// The answer that none of the refs needs a token.
+    #[must_use]
+    pub fn without_tokens(&self) -> Tokens {
+        Tokens::from([(String::new(), self.refs.iter().map(|asked| asked.name().to_owned()).collect())])
+    }
+
+    /// What the answer for a ref is remembered by: a token that names its commits is no answer for another commit.
+    fn remembered_as(&self, wanted: &WantedRef) -> String {
+        let commit = wanted.commit.as_deref().unwrap_or_default();
+        match self.purpose {
+            Purpose::Origin => wanted.name.clone(),
+            Purpose::Peers => format!("{} peers {commit}", wanted.name),
+            Purpose::Mirrors => format!("{} mirrors {commit}", wanted.name),
+        }
+    }
 }
 
 /// Tokens with the refs they are for; the empty token is for refs that need none.
@@ -130,10 +150,11 @@ impl Session {
                 if !seen.insert(name) {
                     continue;
                 }
+                let key = ask.remembered_as(&asked.wanted);
                 if asked.fresh && fresh {
-                    cache.forget(&ask.used_at, name);
+                    cache.forget(&ask.used_at, &key);
                 }
-                match cache.get(&ask.used_at, name, now) {
+                match cache.get(&ask.used_at, &key, now) {
                     Some(token) => tokens.entry(token.to_owned()).or_default().push(name.to_owned()),
                     None => {
                         missing.insert(name, &asked.wanted);
@@ -145,7 +166,14 @@ impl Session {
             return Ok((tokens, Vec::new()));
         }
         let wanted: Vec<WantedRef> = missing.into_values().cloned().collect();
-        let answer = self.ask_authority(ask, &wanted).await?;
+        let mut answer = match self.ask_authority(ask, &wanted).await {
+            Ok(answer) => answer,
+            // A peer may be reached where the store is not.
+            Err(ended) if ask.purpose != Purpose::Origin && is_unreachable(&ended) => {
+                return self.remembered(ask, &wanted, tokens, now).ok_or(ended);
+            }
+            Err(ended) => return Err(ended),
+        };
         // An authority that shows strangers nothing names no registry to them either, and grants nothing.
         let is_silent = answer.registry.is_none() && answer.granted.is_empty() && answer.open.is_empty();
         if let Some(registry) = &ask.used_at.registry
@@ -154,7 +182,15 @@ impl Session {
         {
             return Err(self.other_registry(registry, answer.registry.as_ref()).into());
         }
-        self.cache().put(&ask.used_at, &answer, now);
+        if ask.purpose != Purpose::Origin {
+            // It is remembered by its commit, so it is given out for no other.
+            answer.granted.iter_mut().for_each(|granted| granted.limited = false);
+        }
+        let key = |name: &str| {
+            let wanted = wanted.iter().find(|wanted| wanted.name == name);
+            wanted.map_or_else(|| name.to_owned(), |wanted| ask.remembered_as(wanted))
+        };
+        self.cache().put(&ask.used_at, &answer, key, now);
         for granted in answer.granted {
             tokens.entry(granted.token.expose().to_owned()).or_default().extend(granted.refs);
         }
@@ -164,12 +200,29 @@ impl Session {
         Ok((tokens, answer.denied))
     }
 
+    /// What is left of earlier answers: tokens for these very commits that have not expired.
+    fn remembered(
+        &self,
+        ask: &Ask,
+        wanted: &[WantedRef],
+        mut tokens: Tokens,
+        now: UnixTime,
+    ) -> Option<(Tokens, Vec<DeniedRef>)> {
+        let cache = self.cache();
+        for wanted in wanted {
+            let token = cache.last(&ask.used_at, &ask.remembered_as(wanted), now)?;
+            tokens.entry(token.to_owned()).or_default().push(wanted.name.clone());
+        }
+        tracing::info!("the store cannot be reached; tokens from before are used");
+        Some((tokens, Vec::new()))
+    }
+
     async fn ask_authority(self: &Arc<Self>, ask: &Ask, wanted: &[WantedRef]) -> Result<RefTokens, Ended> {
         let mut access = self.access(ask.interactive, None).await?;
         let mut tried_again = false;
         loop {
             let now = self.environment.now();
-            match self.authority.ref_tokens(access.as_ref(), &ask.used_at.repo, wanted, now).await {
+            match self.authority.ref_tokens(access.as_ref(), &ask.used_at.repo, wanted, ask.purpose, now).await {
                 Err(AuthorityError::InvalidAccessToken { .. }) if access.is_some() && !tried_again => {
                     tried_again = true;
                     access = self.access(ask.interactive, access.as_ref()).await?;
@@ -201,6 +254,16 @@ impl Session {
             _ => Refusal::SignInFirst { url },
         }
     }
+}
+
+/// Whether there is no way to the store, or nothing at its end that works.
+fn is_unreachable(ended: &Ended) -> bool {
+    matches!(
+        ended,
+        Ended::Refused(Refusal::Authority(
+            AuthorityError::Unreachable { .. } | AuthorityError::Timeout { .. } | AuthorityError::Fault { .. }
+        ))
+    )
 }
 
 /// Where to buy it is said once: the authority's sentence may have said it already.

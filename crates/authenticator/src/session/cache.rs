@@ -23,6 +23,8 @@ const KEPT_SECONDS: i64 = 120;
 const OPEN_SECONDS: i64 = 300;
 /// A token is not given out any more when it has less than this left, in seconds: a download takes time.
 const MARGIN_SECONDS: i64 = 300;
+/// What a token must have left, in seconds, to be used when no other can be had.
+const LAST_SECONDS: i64 = 30;
 
 /// Where tokens are used. What the authority said about one registry is no answer for another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,12 +39,14 @@ pub struct UsedAt {
 #[derive(Debug)]
 pub struct TokenCache {
     tokens: Expiring<(UsedAt, String)>,
+    /// The same tokens until they expire: they are of use where the store cannot be asked.
+    last: Expiring<(UsedAt, String)>,
     summaries: HashMap<RepoUrl, Summary>,
 }
 
 impl Default for TokenCache {
     fn default() -> Self {
-        Self { tokens: Expiring::new(MAX_ENTRIES), summaries: HashMap::new() }
+        Self { tokens: Expiring::new(MAX_ENTRIES), last: Expiring::new(MAX_ENTRIES), summaries: HashMap::new() }
     }
 }
 
@@ -61,28 +65,40 @@ impl TokenCache {
         self.tokens.get(&(used_at.clone(), name.to_owned()), now)
     }
 
-    /// Remembers an answer to a question that was asked at `asked`.
-    pub fn put(&mut self, used_at: &UsedAt, answer: &RefTokens, asked: UnixTime) {
+    /// The token for a ref that the store gave last, as long as it is not about to expire: for when the store cannot be asked.
+    #[must_use]
+    pub fn last(&self, used_at: &UsedAt, name: &str, now: UnixTime) -> Option<&str> {
+        self.last.get(&(used_at.clone(), name.to_owned()), now)
+    }
+
+    /// Remembers an answer to a question that was asked at `asked`, by the `key` of each ref.
+    pub fn put(&mut self, used_at: &UsedAt, answer: &RefTokens, key: impl Fn(&str) -> String, asked: UnixTime) {
         let new: usize =
             answer.open.len() + answer.granted.iter().map(|granted| granted.refs.len()).sum::<usize>();
         self.tokens.make_room(new, asked);
+        self.last.make_room(new, asked);
         // A token for older commits would be given out for the newest one too, and refused there.
         for granted in answer.granted.iter().filter(|granted| !granted.limited) {
             let until =
                 kept_until(asked, granted.expires_in, MARGIN_SECONDS).min(asked.plus_seconds(KEPT_SECONDS));
+            let last_until = asked.plus_seconds(granted.expires_in.saturating_sub(LAST_SECONDS));
             for name in &granted.refs {
-                self.tokens.put((used_at.clone(), name.clone()), granted.token.expose(), until);
+                self.tokens.put((used_at.clone(), key(name)), granted.token.expose(), until);
+                self.last.put((used_at.clone(), key(name)), granted.token.expose(), last_until);
             }
         }
         for name in &answer.open {
             let until = UnixTime(asked.0.saturating_add(OPEN_SECONDS));
-            self.tokens.put((used_at.clone(), name.clone()), "", until);
+            self.tokens.put((used_at.clone(), key(name)), "", until);
+            self.last.put((used_at.clone(), key(name)), "", until);
         }
     }
 
     /// Forgets one ref.
     pub fn forget(&mut self, used_at: &UsedAt, name: &str) {
-        self.tokens.forget(&(used_at.clone(), name.to_owned()));
+        let key = (used_at.clone(), name.to_owned());
+        self.tokens.forget(&key);
+        self.last.forget(&key);
     }
 
     /// The summary token of a repo, if one is known that is good for some time yet.
@@ -117,6 +133,7 @@ impl TokenCache {
     /// Forgets everything: the account has changed.
     pub fn clear(&mut self) {
         self.tokens.clear();
+        self.last.clear();
         self.summaries.clear();
     }
 }
@@ -147,16 +164,18 @@ mod tests {
             open: vec!["app/b/x/s".to_owned()],
             ..RefTokens::default()
         };
-        cache.put(&repo, &answer, UnixTime(1000));
+        cache.put(&repo, &answer, str::to_owned, UnixTime(1000));
         assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000)), Some("t"));
         assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000 + KEPT_SECONDS - 1)), Some("t"));
         assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000 + KEPT_SECONDS)), None);
+        assert_eq!(cache.last(&repo, "app/a/x/s", UnixTime(1000 + KEPT_SECONDS)), Some("t"), "there is no other");
+        assert_eq!(cache.last(&repo, "app/a/x/s", UnixTime(1000 + 3600 - LAST_SECONDS)), None, "it ends in a moment");
         assert_eq!(cache.get(&other, "app/a/x/s", UnixTime(1000)), None, "a token is for one repo");
         assert_eq!(cache.get(&registry, "app/a/x/s", UnixTime(1000)), None, "and is used at one registry");
         let mut of_older = RefTokens { granted: answer.granted.clone(), ..RefTokens::default() };
         of_older.granted[0].limited = true;
         of_older.granted[0].refs = vec!["app/c/x/s".to_owned()];
-        cache.put(&repo, &of_older, UnixTime(1000));
+        cache.put(&repo, &of_older, str::to_owned, UnixTime(1000));
         assert_eq!(cache.get(&repo, "app/c/x/s", UnixTime(1000)), None);
         assert_eq!(cache.get(&repo, "app/b/x/s", UnixTime(1299)), Some(""));
         assert_eq!(cache.get(&repo, "app/b/x/s", UnixTime(1300)), None);

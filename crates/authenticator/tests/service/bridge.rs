@@ -42,6 +42,17 @@ impl Source {
 }
 
 impl TokenSource for Source {
+    fn peers_token<'a>(
+        &'a self,
+        _remote: &'a Bridged,
+        name: &'a str,
+        commit: Option<&'a str>,
+    ) -> Pin<Box<dyn Future<Output = Result<Given, NoToken>> + Send + 'a>> {
+        let token = format!("for-peers/{name}/{}", commit.unwrap_or_default());
+        let given = Given { token: Some(SecretText::new(token)), keep_for: Duration::ZERO };
+        Box::pin(std::future::ready(Ok(given)))
+    }
+
     fn token<'a>(
         &'a self,
         _remote: &'a Bridged,

@@ -4,6 +4,7 @@
 mod authority;
 mod bridge;
 mod bridge_hostile;
+mod bridge_peers;
 mod bridge_program;
 mod client;
 mod command;
