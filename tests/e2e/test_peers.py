@@ -176,6 +176,41 @@ def test_who_has_no_right_gets_nothing_from_the_peer_while_the_store_cannot_be_r
     assert status.startswith("401"), status
 
 
+def test_a_machine_that_never_gets_online_installs_and_updates_by_the_licence_of_its_site(classroom):
+    room = classroom
+    licence = room.folder / "class.licence"
+    room.store.command("licence", "create", "--repo", "apps", "--app", PAID, "--site", "Class 5", "--devices", "2",
+                       "--until", "2030-12-31", "--out", str(licence))
+    room.peer.command("licence add", licence)
+    secret = room.peer.json("licence device", "Class 5", "bob")["secret"]
+    bob = room.person("bob", entitled=False)
+    room.peer.command("mirror", PAID, "org.test.Platform")
+    room.peer.start()
+    room.cut_off()
+    peers(bob, "on", "--alone", "--peer", room.peer_url("bob").replace("://", f"://bob:{secret}@"), "shop")
+    installs(bob, PAID)
+    assert "paid, version 1" in says(bob, PAID)
+
+    # The peer was online for a moment; bob is not.
+    room.places["peer"].mend()
+    room.repo.export_app(PAID, "paid, version 2", token_type=MUST_BE_BOUGHT, locale=True)
+    room.publish()
+    room.store.settle()
+    room.peer.command("mirror", PAID)
+    room.places["peer"].cut()
+    deadline = time.monotonic() + 60
+    while "paid, version 2" not in says(bob, PAID):
+        bob.flatpak("update", "-y", "--noninteractive")
+        assert time.monotonic() < deadline, room.peer.log()
+
+    # Another secret opens nothing.
+    peers(bob, "off")
+    bob.flatpak("uninstall", "-y", "--noninteractive", PAID)
+    peers(bob, "on", "--alone", "--peer", room.peer_url("bob").replace("://", f"://bob:{secret[:-1]}@"), "shop")
+    refused = installs(bob, PAID, check=False)
+    assert refused.returncode != 0 and "paid" not in bob.flatpak("list").stdout.lower(), refused.stdout
+
+
 class Liar:
     """Says that it is a peer, keeps every token that it is sent, and serves what it has with a byte changed."""
 
