@@ -103,7 +103,8 @@ impl Authority {
         let metadata = self.metadata(now).await?;
         let mut all = RefTokens::default();
         for some in refs.chunks(MAX_REFS) {
-            let answer = ref_tokens::ask(&self.http, &self.url, &metadata, access, repo, some, purpose).await?;
+            let answer =
+                ref_tokens::ask(&self.http, &self.url, &metadata, access, repo, some, purpose).await?;
             all.granted.extend(answer.granted);
             all.open.extend(answer.open);
             all.denied.extend(answer.denied);

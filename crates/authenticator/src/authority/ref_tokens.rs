@@ -160,10 +160,11 @@ pub async fn ask(
     refs: &[WantedRef],
     purpose: Purpose,
 ) -> Result<RefTokens, AuthorityError> {
-    let mut request = http
-        .client()
-        .post(metadata.ref_tokens_endpoint.clone())
-        .json(&Request { repo_url: repo.as_str(), refs, purpose });
+    let mut request = http.client().post(metadata.ref_tokens_endpoint.clone()).json(&Request {
+        repo_url: repo.as_str(),
+        refs,
+        purpose,
+    });
     if let Some(access) = access {
         request = request.bearer_auth(access.expose());
     }

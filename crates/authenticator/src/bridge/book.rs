@@ -174,7 +174,11 @@ impl StoredPage {
             let peers = match remote.peers {
                 None => None,
                 Some(peers) => {
-                    let by_hand = peers.by_hand.iter().map(|url| PeerUrl::parse(url, "").ok()).collect::<Option<_>>()?;
+                    let by_hand = peers
+                        .by_hand
+                        .iter()
+                        .map(|url| PeerUrl::parse(url, "").ok())
+                        .collect::<Option<_>>()?;
                     Some(BridgedPeers { by_hand, index: peers.index })
                 }
             };
@@ -241,8 +245,12 @@ impl Book {
             return Err(BookError::Full);
         }
         page.port = page.port.or_else(|| Some(choose_port(rng)));
-        let remote =
-            Bridged { key: SecretText::new(random_text(rng)), store: store.clone(), repo: repo.clone(), peers: None };
+        let remote = Bridged {
+            key: SecretText::new(random_text(rng)),
+            store: store.clone(),
+            repo: repo.clone(),
+            peers: None,
+        };
         page.remotes.push(remote.clone());
         self.write(&page)?;
         Ok((page, remote))

@@ -173,7 +173,8 @@ impl TokenSource for DbusSource {
         fresh: bool,
     ) -> Pin<Box<dyn Future<Output = Result<Given, NoToken>> + Send + 'a>> {
         Box::pin(async move {
-            let (code, results) = self.request(&Question::Summary(remote, fresh)).await.map_err(unreachable)?;
+            let (code, results) =
+                self.request(&Question::Summary(remote, fresh)).await.map_err(unreachable)?;
             read(code, results)
         })
     }
@@ -200,8 +201,10 @@ fn read_refs(code: u32, mut results: HashMap<String, OwnedValue>) -> Result<Give
     if code != 0 {
         return Err(refusal(results));
     }
-    let tokens = results.remove("tokens").and_then(|value| HashMap::<String, Vec<String>>::try_from(value).ok());
-    let token = tokens.ok_or_else(not_understood)?.into_keys().find(|token| !token.is_empty()).map(SecretText::new);
+    let tokens =
+        results.remove("tokens").and_then(|value| HashMap::<String, Vec<String>>::try_from(value).ok());
+    let token =
+        tokens.ok_or_else(not_understood)?.into_keys().find(|token| !token.is_empty()).map(SecretText::new);
     if token.as_ref().is_some_and(|token| !token.is_bearer_token()) {
         return Err(not_understood());
     }

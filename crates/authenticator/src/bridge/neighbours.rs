@@ -274,7 +274,11 @@ impl Neighbours {
             *found = Some((Instant::now(), peers));
         }
         let peers = found.as_ref().map(|(_, peers)| peers.as_slice()).unwrap_or_default();
-        peers.iter().filter(|peer| peer.is_of(&remote.repo, Some(&remote.store))).map(|peer| peer.url.clone()).collect()
+        peers
+            .iter()
+            .filter(|peer| peer.is_of(&remote.repo, Some(&remote.store)))
+            .map(|peer| peer.url.clone())
+            .collect()
     }
 
     fn stand(&self, peer: &PeerUrl, how: Standing) {

@@ -47,7 +47,11 @@ pub(super) enum Object {
 
 impl Object {
     /// Takes the body of a peer's answer.
-    pub(super) async fn take(mut answer: Response, checksum: &Checksum, kind: ObjectKind) -> Result<Self, Wrong> {
+    pub(super) async fn take(
+        mut answer: Response,
+        checksum: &Checksum,
+        kind: ObjectKind,
+    ) -> Result<Self, Wrong> {
         let broken = |what: &str| Wrong::Broken(what.to_owned());
         let size = answer.content_length().ok_or_else(|| broken("it does not say how large it is"))?;
         let most = if kind == ObjectKind::FileZ { MOST } else { MOST_METADATA };
@@ -61,7 +65,9 @@ impl Object {
         loop {
             let next = tokio::time::timeout_at(until.min(Instant::now() + SILENCE), answer.chunk()).await;
             let next = next.map_err(|_| broken("it is too slow"))?;
-            let Some(piece) = next.map_err(|error| Wrong::Broken(error.without_url().to_string()))? else { break };
+            let Some(piece) = next.map_err(|error| Wrong::Broken(error.without_url().to_string()))? else {
+                break;
+            };
             seen += piece.len() as u64;
             if seen > size {
                 return Err(broken("it is longer than was said"));

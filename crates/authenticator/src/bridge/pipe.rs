@@ -97,7 +97,10 @@ impl Pipe {
 
     /// What peers say, for a remote that uses them.
     async fn by_neighbours(&self, wanted: &Wanted<'_>, head: &Parts) -> Option<Response<AnswerBody>> {
-        if wanted.remote.peers.is_none() || head.method != Method::GET || head.headers.contains_key(header::RANGE) {
+        if wanted.remote.peers.is_none()
+            || head.method != Method::GET
+            || head.headers.contains_key(header::RANGE)
+        {
             return None;
         }
         let flatpak_ref = flatpak_ref(head);

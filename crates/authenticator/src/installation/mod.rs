@@ -233,7 +233,9 @@ impl LockedInstallation<'_> {
             let (text, edit_error) = match edit(&base) {
                 Ok(text) => (text, None),
                 // It wrote what it wrote on top of our change.
-                Err(EditError::Changed | EditError::Taken(_) | EditError::NotThere) if is_done(&base) => (base, None),
+                Err(EditError::Changed | EditError::Taken(_) | EditError::NotThere) if is_done(&base) => {
+                    (base, None)
+                }
                 // What another program wrote goes back to where it was.
                 Err(cause) if base != expected => (base, Some(cause)),
                 Err(cause) => {

@@ -114,7 +114,15 @@ mod tests {
             assert_eq!(plain(text).as_deref(), Ok(read));
         }
         assert!(PeerUrl::parse("http://d:s@peer:1/", "apps").is_ok_and(|url| url.has_password()));
-        for bad in ["peer:8480", "file:///r", "http://", "http://a\\b/", "http://a/%2e%2e/x", "http://a/x?y", "http://a\nb/"] {
+        for bad in [
+            "peer:8480",
+            "file:///r",
+            "http://",
+            "http://a\\b/",
+            "http://a/%2e%2e/x",
+            "http://a/x?y",
+            "http://a\nb/",
+        ] {
             assert!(matches!(plain(bad), Err(PeerUrlError::Malformed(_))), "{bad}");
         }
     }

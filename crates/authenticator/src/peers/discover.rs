@@ -88,7 +88,9 @@ fn read(service: &ResolvedService) -> Option<FoundPeer> {
 fn is_usable(address: &IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !address.is_unspecified() && !address.is_multicast(),
-        IpAddr::V6(address) => !address.is_unspecified() && !address.is_multicast() && !address.is_unicast_link_local(),
+        IpAddr::V6(address) => {
+            !address.is_unspecified() && !address.is_multicast() && !address.is_unicast_link_local()
+        }
     }
 }
 

@@ -63,7 +63,8 @@ impl MirrorList {
         }
         let text = fs::read_to_string(path)?;
         let peer = |text: &str| PeerUrl::parse(text, "").map_err(|_| odd());
-        let peers = text.lines().filter_map(|line| line.strip_prefix(KNOWN)).map(peer).collect::<io::Result<_>>()?;
+        let peers =
+            text.lines().filter_map(|line| line.strip_prefix(KNOWN)).map(peer).collect::<io::Result<_>>()?;
         let mut servers = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         let (first, second) = (servers.next().ok_or_else(odd)?, servers.next());
         let (used, origin) = match second {
@@ -95,7 +96,10 @@ impl MirrorList {
     pub fn write(&self, path: &Path, like: &Path) -> io::Result<()> {
         let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         fs::create_dir_all(folder)?;
-        let new = path.with_file_name(format!(".{}.new", path.file_name().and_then(|name| name.to_str()).unwrap_or_default()));
+        let new = path.with_file_name(format!(
+            ".{}.new",
+            path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+        ));
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

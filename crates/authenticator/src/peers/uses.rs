@@ -59,7 +59,8 @@ impl Destination {
     /// Of remotes with the same URL the one whose tokens go furthest counts: which of them is meant is not said for certain.
     #[must_use]
     pub fn of(remote_uri: &str) -> Self {
-        let mut found = Self { repo: remote_uri.to_owned(), purpose: Purpose::Origin, has_password: false, list: None };
+        let mut found =
+            Self { repo: remote_uri.to_owned(), purpose: Purpose::Origin, has_password: false, list: None };
         for installation in [Scope::User, Scope::System].into_iter().filter_map(Installation::of) {
             for name in installation.remotes().unwrap_or_default() {
                 let Ok(Some(remote)) = installation.remote(&name) else { continue };

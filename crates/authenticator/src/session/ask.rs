@@ -222,7 +222,11 @@ impl Session {
         let mut tried_again = false;
         loop {
             let now = self.environment.now();
-            match self.authority.ref_tokens(access.as_ref(), &ask.used_at.repo, wanted, ask.purpose, now).await {
+            match self
+                .authority
+                .ref_tokens(access.as_ref(), &ask.used_at.repo, wanted, ask.purpose, now)
+                .await
+            {
                 Err(AuthorityError::InvalidAccessToken { .. }) if access.is_some() && !tried_again => {
                     tried_again = true;
                     access = self.access(ask.interactive, access.as_ref()).await?;
@@ -261,7 +265,9 @@ fn is_unreachable(ended: &Ended) -> bool {
     matches!(
         ended,
         Ended::Refused(Refusal::Authority(
-            AuthorityError::Unreachable { .. } | AuthorityError::Timeout { .. } | AuthorityError::Fault { .. }
+            AuthorityError::Unreachable { .. }
+                | AuthorityError::Timeout { .. }
+                | AuthorityError::Fault { .. }
         ))
     )
 }

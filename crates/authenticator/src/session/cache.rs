@@ -46,7 +46,11 @@ pub struct TokenCache {
 
 impl Default for TokenCache {
     fn default() -> Self {
-        Self { tokens: Expiring::new(MAX_ENTRIES), last: Expiring::new(MAX_ENTRIES), summaries: HashMap::new() }
+        Self {
+            tokens: Expiring::new(MAX_ENTRIES),
+            last: Expiring::new(MAX_ENTRIES),
+            summaries: HashMap::new(),
+        }
     }
 }
 
@@ -72,7 +76,13 @@ impl TokenCache {
     }
 
     /// Remembers an answer to a question that was asked at `asked`, by the `key` of each ref.
-    pub fn put(&mut self, used_at: &UsedAt, answer: &RefTokens, key: impl Fn(&str) -> String, asked: UnixTime) {
+    pub fn put(
+        &mut self,
+        used_at: &UsedAt,
+        answer: &RefTokens,
+        key: impl Fn(&str) -> String,
+        asked: UnixTime,
+    ) {
         let new: usize =
             answer.open.len() + answer.granted.iter().map(|granted| granted.refs.len()).sum::<usize>();
         self.tokens.make_room(new, asked);
@@ -168,8 +178,16 @@ mod tests {
         assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000)), Some("t"));
         assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000 + KEPT_SECONDS - 1)), Some("t"));
         assert_eq!(cache.get(&repo, "app/a/x/s", UnixTime(1000 + KEPT_SECONDS)), None);
-        assert_eq!(cache.last(&repo, "app/a/x/s", UnixTime(1000 + KEPT_SECONDS)), Some("t"), "there is no other");
-        assert_eq!(cache.last(&repo, "app/a/x/s", UnixTime(1000 + 3600 - LAST_SECONDS)), None, "it ends in a moment");
+        assert_eq!(
+            cache.last(&repo, "app/a/x/s", UnixTime(1000 + KEPT_SECONDS)),
+            Some("t"),
+            "there is no other"
+        );
+        assert_eq!(
+            cache.last(&repo, "app/a/x/s", UnixTime(1000 + 3600 - LAST_SECONDS)),
+            None,
+            "it ends in a moment"
+        );
         assert_eq!(cache.get(&other, "app/a/x/s", UnixTime(1000)), None, "a token is for one repo");
         assert_eq!(cache.get(&registry, "app/a/x/s", UnixTime(1000)), None, "and is used at one registry");
         let mut of_older = RefTokens { granted: answer.granted.clone(), ..RefTokens::default() };

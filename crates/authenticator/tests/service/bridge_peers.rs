@@ -49,7 +49,9 @@ async fn an_object_comes_from_a_peer_which_is_sent_a_token_for_peers_and_nothing
     .await;
     let bridge = with_peer(&origin.url(), &peer, false).await;
     let commit = object(TREE, "commit");
-    for (path, more) in [(&commit, PULL), (&object(TREE, "dirtree"), PULL), (&object(TREE, "dirmeta"), FREE_PULL)] {
+    for (path, more) in
+        [(&commit, PULL), (&object(TREE, "dirtree"), PULL), (&object(TREE, "dirmeta"), FREE_PULL)]
+    {
         let answer = bridge.get(path, more).await;
         assert!(answer.starts_with("HTTP/1.1 200") && body(&answer) == TREE, "{answer}");
         assert!(!answer.to_lowercase().contains("set-cookie"), "{answer}");
@@ -58,7 +60,10 @@ async fn an_object_comes_from_a_peer_which_is_sent_a_token_for_peers_and_nothing
     let hex = Checksum::of(TREE.as_bytes()).to_hex();
     let token = format!("authorization: bearer for-peers/app/org.test.paid/x86_64/stable/{hex}");
     for head in peer.heads() {
-        assert!(!head.contains("clients-own") && !head.contains("summary") && !head.contains("flatpak-ref"), "{head}");
+        assert!(
+            !head.contains("clients-own") && !head.contains("summary") && !head.contains("flatpak-ref"),
+            "{head}"
+        );
         assert!(head.contains(&token) || !head.contains("authorization"), "{head}");
     }
     bridge.end().await;
@@ -115,7 +120,11 @@ async fn a_peer_that_is_silent_cuts_off_or_refuses_costs_little_and_the_store_an
 async fn deltas_are_left_out_for_a_commit_that_a_peer_has_and_only_then() {
     let origin = origin().await;
     let peer = Upstream::start(|head| {
-        if head.contains("/objects/") { Reply::ok("", "a commit") } else { Reply::status("404 Not Found", "", "") }
+        if head.contains("/objects/") {
+            Reply::ok("", "a commit")
+        } else {
+            Reply::status("404 Not Found", "", "")
+        }
     })
     .await;
     let bridge = with_peer(&origin.url(), &peer, false).await;
@@ -139,9 +148,15 @@ async fn a_list_of_apps_comes_from_a_peer_only_if_it_is_signed_and_the_store_is_
     let peer = Upstream::start(|_| Reply::ok("", "a list")).await;
     let origin = origin().await;
     let away = format!("http://127.0.0.1:{}/", closed_port().await);
-    for (store, signed, listed) in [(origin.url(), true, TREE), (away.clone(), true, "a list"), (away, false, "")] {
+    for (store, signed, listed) in
+        [(origin.url(), true, TREE), (away.clone(), true, "a list"), (away, false, "")]
+    {
         let bridge = with_peer(&store, &peer, signed).await;
-        for path in ["summary.idx", "config", "summaries/0000000000000000000000000000000000000000000000000000000000000000.gz"] {
+        for path in [
+            "summary.idx",
+            "config",
+            "summaries/0000000000000000000000000000000000000000000000000000000000000000.gz",
+        ] {
             let answer = bridge.get(path, "").await;
             if listed.is_empty() {
                 assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");

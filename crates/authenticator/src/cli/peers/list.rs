@@ -47,7 +47,8 @@ impl List {
         }
         let liars = Lies::beside(&environment.bridge).read();
         if self.json {
-            let peers: Vec<Value> = peers.iter().map(|(peer, answers)| peer_json(peer, *answers, &remotes)).collect();
+            let peers: Vec<Value> =
+                peers.iter().map(|(peer, answers)| peer_json(peer, *answers, &remotes)).collect();
             let used: Vec<Value> = used
                 .iter()
                 .map(|(remote, word, peer, answers)| {
@@ -73,8 +74,12 @@ impl List {
                 ("none", _) => {}
                 ("bridge", _) => println!("{}: the bridge uses the peers that it finds", remote.title()),
                 ("alone", Some(peer)) => println!("{}: everything comes from {peer}{state}", remote.title()),
-                (_, Some(peer)) => println!("{}: files come from {peer}{state}, else from the store", remote.title()),
-                (_, None) => println!("{}: its peer was away last time; files come from the store", remote.title()),
+                (_, Some(peer)) => {
+                    println!("{}: files come from {peer}{state}, else from the store", remote.title())
+                }
+                (_, None) => {
+                    println!("{}: its peer was away last time; files come from the store", remote.title())
+                }
             }
         }
         for lie in &liars {

@@ -49,7 +49,9 @@ pub(super) fn turn_off(remote: &Candidate) -> anyhow::Result<()> {
         Use::Beside(list) => {
             let value = remote.remote.content_url.as_deref().unwrap_or_default();
             let edit = |text: &[u8]| keyfile::without_key(text, name, CONTENT_URL, value);
-            locked.edit(edit, |text| keyfile::remote(text, name).is_some_and(|now| now.content_url.is_none()))?;
+            locked.edit(edit, |text| {
+                keyfile::remote(text, name).is_some_and(|now| now.content_url.is_none())
+            })?;
             // After nothing leads to it any more.
             let _gone = std::fs::remove_file(list);
         }
@@ -58,7 +60,8 @@ pub(super) fn turn_off(remote: &Candidate) -> anyhow::Result<()> {
                 let restored = keyfile::with_url(text, name, &remote.remote.url, former)?;
                 keyfile::without_key(&restored, name, FORMER_URL, former)
             };
-            locked.edit(edit, |text| keyfile::remote(text, name).is_some_and(|now| now.former_url.is_none()))?;
+            locked
+                .edit(edit, |text| keyfile::remote(text, name).is_some_and(|now| now.former_url.is_none()))?;
         }
     }
     Ok(())

@@ -79,11 +79,18 @@ impl On {
             let by_hand = if self.peer.is_some() { peers } else { Vec::new() };
             let index = remote.remote.is_signed;
             book.set_peers(&bridged.key, Some(BridgedPeers { by_hand, index })).await?;
-            let offline = if index { "" } else { " (Its signatures are not checked, so no list of apps is taken from a peer.)" };
+            let offline = if index {
+                ""
+            } else {
+                " (Its signatures are not checked, so no list of apps is taken from a peer.)"
+            };
             return Ok(format!("The bridge uses peers for {title} from now on.{offline}"));
         }
         if let Use::Alone(peer, _) = &remote.uses {
-            return Err(anyhow!("The remote {title} uses the peer {peer} alone. First run `peers off {}`.", remote.name));
+            return Err(anyhow!(
+                "The remote {title} uses the peer {peer} alone. First run `peers off {}`.",
+                remote.name
+            ));
         }
         let mut answering = None;
         for peer in &peers {
@@ -92,7 +99,9 @@ impl On {
                     answering = Some(peer.clone());
                     break;
                 }
-                Answers::Otherwise(status) => eprintln!("{} has no repository {} ({status}).", peer.host(), remote.repo_name()),
+                Answers::Otherwise(status) => {
+                    eprintln!("{} has no repository {} ({status}).", peer.host(), remote.repo_name())
+                }
                 Answers::No => eprintln!("{} does not answer.", peer.host()),
             }
         }
@@ -112,12 +121,17 @@ fn beside(remote: &Candidate, peers: Vec<PeerUrl>, peer: PeerUrl) -> anyhow::Res
     let path = MirrorList::path(&installation.mirror_lists(), name).ok_or_else(no_list)?;
     let value = MirrorList::content_url(&path).ok_or_else(no_list)?;
     let locked = installation.lock()?;
-    let said = format!("The remote {} takes files from {} now, and what that does not have from the store.", remote.title(), peer.host());
+    let said = format!(
+        "The remote {} takes files from {} now, and what that does not have from the store.",
+        remote.title(),
+        peer.host()
+    );
     let list = MirrorList { peers, used: Some(peer), origin: remote.remote.url.clone() };
     // Before the configuration leads to it: a list that is not there ends every pull.
-    list.write(&path, &installation.config())
-        .with_context(|| format!("Cannot write {}", path.display()))?;
-    let is_on = |text: &[u8]| keyfile::remote(text, name).is_some_and(|now| now.content_url.as_deref() == Some(&value));
+    list.write(&path, &installation.config()).with_context(|| format!("Cannot write {}", path.display()))?;
+    let is_on = |text: &[u8]| {
+        keyfile::remote(text, name).is_some_and(|now| now.content_url.as_deref() == Some(&value))
+    };
     if !matches!(remote.uses, Use::Beside(_)) {
         let edit = |text: &[u8]| keyfile::with_key(text, name, CONTENT_URL, &value);
         if let Err(error) = locked.edit(edit, is_on) {
@@ -144,7 +158,9 @@ fn alone(remote: &Candidate, peer: &PeerUrl) -> anyhow::Result<String> {
         let kept = keyfile::with_key(text, name, FORMER_URL, url)?;
         keyfile::with_url(&kept, name, url, peer.whole())
     };
-    let is_done = |text: &[u8]| keyfile::remote(text, name).is_some_and(|now| now.former_url.is_some() && now.url == peer.whole());
+    let is_done = |text: &[u8]| {
+        keyfile::remote(text, name).is_some_and(|now| now.former_url.is_some() && now.url == peer.whole())
+    };
     remote.installation.lock()?.edit(edit, is_done)?;
     Ok(format!(
         "The remote {} uses {} in place of the store until you run `flatpass-authenticator peers off {name}`.",

@@ -95,13 +95,20 @@ impl Which {
             }
         }
         match self.names.iter().find(|name| !found.iter().any(|one| one.name == **name)) {
-            Some(missing) => Err(anyhow!("There is no remote {missing}. See which there are: flatpak remotes")),
+            Some(missing) => {
+                Err(anyhow!("There is no remote {missing}. See which there are: flatpak remotes"))
+            }
             None => Ok(found),
         }
     }
 }
 
-fn candidate(installation: &Installation, name: &str, remote: Remote, page: &Page) -> anyhow::Result<Candidate> {
+fn candidate(
+    installation: &Installation,
+    name: &str,
+    remote: Remote,
+    page: &Page,
+) -> anyhow::Result<Candidate> {
     let uses = Use::of(installation, name, &remote);
     let own = match &uses {
         Use::Alone(_, former) => former.as_str(),
