@@ -9,12 +9,12 @@ fuzz_target!(|bytes: &[u8]| {
     if bytes.len() > 64 << 10 {
         return;
     }
-    let check = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+    let check = |pieces: &[&[u8]]| {
         let mut check = ContentCheck::new();
-        pieces.try_for_each(|piece| check.push(piece)).and_then(|()| check.finish())
+        pieces.iter().try_for_each(|piece| check.push(piece)).and_then(|()| check.finish())
     };
-    let whole = check(&mut std::iter::once(bytes));
-    let pieces = check(&mut bytes.chunks(7));
+    let whole = check(&[bytes]);
+    let pieces = check(&bytes.chunks(7).collect::<Vec<_>>());
     assert_eq!(whole.is_ok(), pieces.is_ok(), "another verdict in pieces");
     if let (Ok(one), Ok(other)) = (whole, pieces) {
         assert_eq!(one, other);

@@ -1,6 +1,7 @@
 //! What tokens open, at a peer and at the store.
 
 use flatpass_peer::{PeerError, Settings};
+use flatpass_store::RepoTokens;
 use flatpass_token::{Claims, Grant, SigningKey, Verb};
 use serde_json::json;
 
@@ -201,8 +202,28 @@ async fn no_peer_is_made_of_what_a_network_could_forge_or_of_what_is_not_there()
     assert!(matches!(init(&url, "inside").await, Err(PeerError::Refused(_))));
     let other_name = url.replace("127.0.0.1", "localhost");
     assert!(matches!(init(&other_name, "apps").await, Err(PeerError::Answer { .. })));
+    // Of tokens that only the store can check no peer is made, nor does the store give some for one.
+    for tokens in [RepoTokens::Opaque, RepoTokens::FlatManager] {
+        shop.store.set_repo_tokens("apps", &tokens, shop.now()).await.unwrap();
+        is_in_force(&shop, &tokens).await;
+        let error = init(&url, "apps").await.unwrap_err().to_string();
+        assert!(error.contains("can only be checked online"), "{error}");
+        let nobody = client(&shop, &format!("x-{tokens}")).await;
+        let answer = nobody.ask(&shop, "apps", &[json!({ "ref": PAID })], Some("peers")).await;
+        assert!(answer["detail"].as_str().unwrap().contains("can only be checked online"), "{answer}");
+    }
+    shop.store.set_repo_tokens("apps", &RepoTokens::Jwt, shop.now()).await.unwrap();
     assert!(!folder.path().join("peer").exists());
+    is_in_force(&shop, &RepoTokens::Jwt).await;
     init(&url, "apps").await.unwrap();
     assert!(matches!(init(&url, "apps").await, Err(PeerError::Exists(_))));
     shop.close().await;
+}
+
+async fn is_in_force(shop: &Shop, tokens: &RepoTokens) {
+    crate::shop::soon("the kind of token is in force", async || {
+        let said = reqwest::get(format!("{}/api/v1/peers/apps", shop.url)).await.unwrap();
+        said.text().await.unwrap().contains(&format!("\"tokens\":\"{tokens}\""))
+    })
+    .await;
 }
