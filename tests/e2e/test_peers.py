@@ -387,3 +387,14 @@ def test_the_peers_of_a_network_are_found_by_themselves(classroom):
     peers(ann, "on", "--wait", "5")
     installs(ann, PAID)
     assert room.peer.has(app_ref(PAID))
+
+    # The computer's own installation as well.
+    ann.run("flatpak", "--system", "remote-add", f"--gpg-import={room.key.public}", "whole", room.store.repo_url("apps"))
+    path = Path(ann.env["FLATPAK_SYSTEM_DIR"]) / "repo" / "config"
+    before = path.read_text()
+    peers(ann, "on", "--system", "--wait", "5", "whole")
+    assert "flatpass-peers/whole" in path.read_text()
+    ann.run("flatpak", "--system", "install", "-y", "--noninteractive", "whole", FREE)
+    assert room.peer.has(app_ref(FREE))
+    peers(ann, "off", "--system")
+    assert path.read_text() == before
