@@ -75,10 +75,10 @@ impl List {
                 ("bridge", _) => println!("{}: the bridge uses the peers that it finds", remote.title()),
                 ("alone", Some(peer)) => println!("{}: everything comes from {peer}{state}", remote.title()),
                 (_, Some(peer)) => {
-                    println!("{}: files come from {peer}{state}, else from the store", remote.title())
+                    println!("{}: files come from {peer}{state}, else from the store", remote.title());
                 }
                 (_, None) => {
-                    println!("{}: its peer was away last time; files come from the store", remote.title())
+                    println!("{}: its peer was away last time; files come from the store", remote.title());
                 }
             }
         }

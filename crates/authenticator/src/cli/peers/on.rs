@@ -100,7 +100,7 @@ impl On {
                     break;
                 }
                 Answers::Otherwise(status) => {
-                    eprintln!("{} has no repository {} ({status}).", peer.host(), remote.repo_name())
+                    eprintln!("{} has no repository {} ({status}).", peer.host(), remote.repo_name());
                 }
                 Answers::No => eprintln!("{} does not answer.", peer.host()),
             }
