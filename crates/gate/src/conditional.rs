@@ -147,7 +147,8 @@ mod tests {
             assert_eq!(get(&[("Range", range)], 10), expected, "{range}");
         }
         assert_eq!(get(&[("Range", "bytes=0-")], 0), Selection::Unsatisfiable);
-        assert_eq!(get(&[("Range", "bytes=0-1"), ("Range", "bytes=0-1")], 10), Selection::Whole);
+        assert_eq!(get(&[("Range", "bytes=0-1"), ("Range", "bytes=0-2")], 10), Selection::Whole);
+        assert_eq!(get(&[("Range", "bytes=0-1"), ("Range", "bytes=0-1")], 10), part(0, 2));
     }
 
     #[test]
