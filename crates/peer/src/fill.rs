@@ -1,6 +1,7 @@
 //! Fills the gate's folder when something is asked for that is not there: for whom, from where, once for all who wait.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ use crate::skeleton;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// So many files are under way at once, with all that wait for them.
 const MOST_UNDER_WAY: usize = 256;
+/// So many requests wait for files at once: each holds a thread, and to finish a file takes one as well.
+const MOST_WAITING: usize = 192;
 /// What the store does not have is not asked for again for so long.
 const ABSENT: Duration = Duration::from_secs(30);
 /// So many absent files are remembered.
@@ -49,6 +52,7 @@ pub(crate) struct Parts {
     pub(crate) too_much: Notify,
     under_way: Mutex<HashMap<Key, Outcome>>,
     absent: Cache<Box<str>, Instant>,
+    waiting: AtomicUsize,
     runtime: Handle,
 }
 
@@ -85,6 +89,7 @@ impl Filler {
             too_much: Notify::new(),
             under_way: Mutex::default(),
             absent: Cache::new(MOST_ABSENT),
+            waiting: AtomicUsize::new(0),
             runtime,
         }))
     }
@@ -139,6 +144,26 @@ fn told(path: &RepoPath, failed: &Failed) -> NotBrought {
     failed.told()
 }
 
+/// The place of one request that waits.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicUsize) -> Result<Self, NotBrought> {
+        let place = Self(waiting);
+        if waiting.fetch_add(1, Ordering::Relaxed) < MOST_WAITING {
+            Ok(place)
+        } else {
+            Err(NotBrought::Pending)
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Origin for Filler {
     fn bring(&self, path: &RepoPath, visitor: Option<&VerifiedToken>) -> Result<(), NotBrought> {
         let right = self.0.right(path, visitor)?;
@@ -150,6 +175,7 @@ impl Origin for Filler {
             return Err(NotBrought::Unreachable);
         }
         let mut outcome = self.start(path, right)?;
+        let _place = Place::take(&self.0.waiting)?;
         self.0.runtime.block_on(async {
             let waited = tokio::time::timeout(PATIENCE, outcome.wait_for(Option::is_some)).await;
             match waited {

@@ -1,5 +1,6 @@
 //! A peer, opened from its folder: its gate, what fills it, what it believes.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::robot::Robot;
 use crate::settings::Settings;
 use crate::trust::Trust;
 use crate::wire::{Wire, shown};
-use crate::{PeerError, contact, evict, index, sites};
+use crate::{PeerError, contact, durable, evict, index, sites};
 
 /// A gate of a machine with little memory: the kernel has the files too.
 const CACHE: CacheLimits = CacheLimits { bytes: 8 << 20, small_file_bytes: 16 << 10, open_files: 512 };
@@ -52,12 +53,17 @@ pub async fn init(folder: &Path, settings: &Settings, now: UnixTime) -> Result<T
     let wire = Wire::new(&settings.store)?;
     let robot = settings.credentials.as_ref().map(|path| Robot::read(path, &settings.store)).transpose()?;
     let trust = contact::ask(&wire, settings, robot.as_ref(), None, now).await?;
-    std::fs::create_dir_all(folder).map_err(|cause| PeerError::File { path: folder.to_owned(), cause })?;
+    // What is in it is for who has a token, not for all who have an account on this machine.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|cause| PeerError::File { path: folder.to_owned(), cause })?;
     trust.save(folder)?;
     // Last, so that half a peer is none.
     settings.save(folder)?;
     Ok(trust)
 }
+
+/// This file says that the store does not want the peer, and why.
+const CLOSED: &str = "closed";
 
 impl Peer {
     /// Opens the peer in that folder. It is called within a runtime, which fetches files from then on.
@@ -122,8 +128,15 @@ impl Peer {
         parts.fetcher.wire.forgive();
         let before = parts.known.load_full();
         let robot = parts.robot.as_ref();
-        let trust =
-            contact::ask(&parts.fetcher.wire, &self.settings, robot, Some(&before.trust), self.now()).await?;
+        let asked =
+            contact::ask(&parts.fetcher.wire, &self.settings, robot, Some(&before.trust), self.now()).await;
+        let trust = match asked {
+            Err(error @ (PeerError::Refused(_) | PeerError::OnlyOnline { .. })) => {
+                self.close(&error);
+                return Err(error);
+            }
+            asked => asked?,
+        };
         let keys = trust.keys()?;
         contact::tell(&before.trust, &trust);
         contact::keep(&self.folder, &before.trust, &trust)?;
@@ -131,12 +144,36 @@ impl Peer {
         let copied = index::copy(parts, &known).await;
         let known = Known { listed: Listed::read(&parts.fetcher.folder), ..known };
         parts.known.store(Arc::new(known));
+        match std::fs::remove_file(self.folder.join(CLOSED)) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+                return Err(PeerError::File { path: self.folder.join(CLOSED), cause });
+            }
+            _ => {}
+        }
         self.take_up(keys)?;
         copied.map(drop).map_err(|failed| as_error(failed, &shown(&self.settings.store)))
     }
 
+    /// Serves nothing from now on, also after a restart, until the store says yes again: it may have made the repo private, or its tokens
+    /// others.
+    fn close(&self, why: &PeerError) {
+        let path = self.folder.join(CLOSED);
+        if !path.exists() {
+            tracing::error!(%why, "the store does not want this peer; nothing is served until it does");
+            if let Err(error) = durable::write(&path, why.to_string().as_bytes(), false) {
+                tracing::error!(%error, "that the peer is closed cannot be written down");
+            }
+        }
+        let mut mounted = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        self.gates.replace(Vec::<(String, Arc<Gate>)>::new());
+        *mounted = None;
+    }
+
     /// Puts what is known into force.
     pub(crate) fn take_up(&self, keys: KeySet) -> Result<(), PeerError> {
+        if self.folder.join(CLOSED).exists() {
+            return Ok(());
+        }
         let known = self.filler.0.known.load_full();
         let trust = &known.trust;
         let trusted_until = trust.ends_at(self.settings.offline_for_days);

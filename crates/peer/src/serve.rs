@@ -90,6 +90,8 @@ impl Peer {
             match &reached {
                 Ok(()) if std::mem::take(&mut fails) => tracing::info!("the store is reached again"),
                 Ok(()) => {}
+                // Told already, with what it means.
+                Err(PeerError::Refused(_) | PeerError::OnlyOnline { .. }) => fails = true,
                 Err(error) if !std::mem::replace(&mut fails, true) => {
                     let until = self.trust().ends_at(self.settings.offline_for_days);
                     tracing::warn!(%error, "what is here is served on, and tokens are checked until {until}");
@@ -97,7 +99,7 @@ impl Peer {
                 Err(_) => {}
             }
             // Devices of a site come and go without the store.
-            if reached.is_err()
+            if !matches!(reached, Ok(()) | Err(PeerError::Refused(_) | PeerError::OnlyOnline { .. }))
                 && let Err(error) = self.trust().keys().and_then(|keys| self.take_up(keys))
             {
                 tracing::error!(%error, "what changed on this peer cannot be taken up");

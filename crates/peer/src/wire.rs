@@ -158,7 +158,9 @@ impl Wire {
         if status.is_success() {
             return Ok(body);
         }
-        if status.is_server_error() {
+        if status.is_server_error()
+            || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+        {
             return Err(unreachable(format!("it answers {status}")));
         }
         #[derive(serde::Deserialize)]

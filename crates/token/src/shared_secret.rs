@@ -178,7 +178,7 @@ pub(crate) fn check<'s, S: AsRef<SharedSecret>>(
     }
     for secret in secrets {
         if secret.as_ref().signed(token)? {
-            return Ok((secret, token.payload_bytes()?));
+            return Ok((secret, token.payload()?));
         }
     }
     Err(VerifyError::Signature)

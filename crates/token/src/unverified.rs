@@ -101,13 +101,11 @@ impl<'a> UnverifiedToken<'a> {
         Claims::from_json(&self.payload()?)
     }
 
-    /// The payload, decoded.
-    pub(crate) fn payload(&self) -> Result<Vec<u8>, VerifyError> {
-        decode(self.payload)
-    }
-
-    /// The payload, decoded.
-    pub(crate) fn payload_bytes(&self) -> Result<Vec<u8>, VerifyError> {
+    /// The payload, decoded. Anyone can have written it.
+    ///
+    /// # Errors
+    /// [`VerifyError::Malformed`] when it is not base64url.
+    pub fn payload(&self) -> Result<Vec<u8>, VerifyError> {
         decode(self.payload)
     }
 

@@ -19,6 +19,14 @@ pub struct Remote {
     pub is_signed: bool,
 }
 
+impl Remote {
+    /// Whether its objects come from servers that a list names.
+    #[must_use]
+    pub fn has_mirror_list(&self) -> bool {
+        self.content_url.as_deref().is_some_and(|url| url.starts_with("mirrorlist="))
+    }
+}
+
 impl std::fmt::Debug for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Remote").field("store", &self.store).finish_non_exhaustive()

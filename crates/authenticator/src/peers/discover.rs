@@ -84,17 +84,16 @@ fn read(service: &ResolvedService) -> Option<FoundPeer> {
     Some(FoundPeer { url, store, repo: repo.to_owned() })
 }
 
-/// An address that means the same without naming one of this computer's networks.
+/// An address of a local network, that means the same without naming one of this computer's: an answer must not lead to this computer's own
+/// services, nor out of the network.
 fn is_usable(address: &IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => !address.is_unspecified() && !address.is_multicast(),
-        IpAddr::V6(address) => {
-            !address.is_unspecified() && !address.is_multicast() && !address.is_unicast_link_local()
-        }
+        IpAddr::V4(address) => address.is_private() || address.is_link_local(),
+        IpAddr::V6(address) => address.is_unique_local(),
     }
 }
 
-/// Addresses of the network before those of the machine itself, old ones first: the same peer has the same address each time.
-fn rank(address: &IpAddr) -> (bool, bool, IpAddr) {
-    (address.is_loopback(), address.is_ipv6(), *address)
+/// Old ones first: the same peer has the same address each time.
+fn rank(address: &IpAddr) -> (bool, IpAddr) {
+    (address.is_ipv6(), *address)
 }

@@ -68,6 +68,8 @@ impl Destination {
                     continue;
                 }
                 match Use::of(&installation, &name, &remote) {
+                    // A list of somebody else's, or one of ours for another environment: whoever is in it is sent the token.
+                    Use::Not if remote.has_mirror_list() => found.purpose = Purpose::Mirrors,
                     Use::Not => {}
                     Use::Beside(list) => {
                         found.purpose = Purpose::Mirrors;

@@ -1,5 +1,7 @@
 //! `flatpass licence`.
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -84,7 +86,9 @@ pub(super) async fn run(shop: &Shop, command: LicenceCommand) -> Result<Answer, 
     let cannot = |error: std::io::Error| {
         Failure::told(format!("cannot write {}: {error}", out.display()), "name another file with --out")
     };
-    std::fs::write(&out, format!("{text}\n")).map_err(cannot)?;
+    // Whoever reads it can let devices of theirs in at a peer of theirs.
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&out);
+    file.and_then(|mut file| file.write_all(format!("{text}\n").as_bytes())).map_err(cannot)?;
     let said = format!(
         "Wrote {}: {} for {devices} devices of {}, until {until}. Next, at the site's peer:\n  flatpass peer licence add {}",
         out.display(),

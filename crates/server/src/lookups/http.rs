@@ -61,14 +61,18 @@ pub(crate) fn is_safe(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_here(url))
 }
 
-/// Sends it. Anything but 200 and a body of at most so many bytes is an outage; 400 is about this one question.
+/// Sends it. Anything but 200 and a body of at most so many bytes is an outage; 400, 413 and 429 are about this one question.
 pub(crate) async fn fetch(request: RequestBuilder, url: &Url, limit: usize) -> Result<Vec<u8>, Trouble> {
     let host = url.host_str().unwrap_or_default();
     let failed = |error: &reqwest::Error| Trouble::Outage(format!("{host}: {}", innermost(error)));
     let mut response = request.send().await.map_err(|error| failed(&error))?;
     match response.status() {
         StatusCode::OK => {}
-        StatusCode::BAD_REQUEST => return Err(Trouble::Question(format!("{host} answers 400"))),
+        // Of the last two, whoever sends invented tokens could otherwise make an outage for all.
+        status
+        @ (StatusCode::BAD_REQUEST | StatusCode::TOO_MANY_REQUESTS | StatusCode::PAYLOAD_TOO_LARGE) => {
+            return Err(Trouble::Question(format!("{host} answers {status}")));
+        }
         status if status.is_redirection() => {
             return Err(Trouble::Outage(format!("{host} answers {status}, and redirects are not followed")));
         }

@@ -1,10 +1,10 @@
-//! Which calls of flat-manager's are passed: those that publish, by method and path. What manages tokens, prunes or serves the unpublished
-//! builds is not among them.
+//! Which calls of flat-manager's are passed: those that publish, by method and path. What manages tokens, prunes, serves the unpublished
+//! builds or shows their logs to everybody is not among them.
 
 use axum::http::Method;
 
 /// `#` stands for a number, `*` for the name of a repo.
-const CALLS: [(&[Method], &str); 19] = [
+const CALLS: [(&[Method], &str); 17] = [
     (&[Method::GET, Method::POST], "api/v1/build"),
     (&[Method::GET], "api/v1/build/#"),
     (&[Method::GET], "api/v1/build/#/extended"),
@@ -22,8 +22,6 @@ const CALLS: [(&[Method], &str); 19] = [
     (&[Method::POST], "api/v1/repo/*/republish"),
     (&[Method::POST], "api/v1/delta/upload/*"),
     (&[Method::POST], "api/v1/token_subset"),
-    (&[Method::GET], "status"),
-    (&[Method::GET], "status/#"),
 ];
 
 /// The path as flat-manager gets it, if it is one of its calls: the same text, in which nothing can be read in two ways.
@@ -67,7 +65,6 @@ mod tests {
             (Method::POST, "api/v1/build/17/upload"),
             (Method::POST, "api/v1/delta/upload/stable"),
             (Method::GET, "api/v1/job/3"),
-            (Method::GET, "status"),
         ] {
             assert_eq!(call(&method, path), Some(path), "{path}");
         }
@@ -94,6 +91,9 @@ mod tests {
             (Method::GET, "build-repo/1/config"),
             (Method::GET, "repo/stable/summary"),
             (Method::GET, "metrics"),
+            // It shows the logs of all jobs to everybody.
+            (Method::GET, "status"),
+            (Method::GET, "status/1"),
         ] {
             assert_eq!(call(&method, path), None, "{method} {path}");
         }

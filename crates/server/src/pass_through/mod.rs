@@ -14,7 +14,9 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use flatpass_token::UnverifiedToken;
 use reqwest::{Client, redirect};
+use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, TryAcquireError};
 
@@ -23,6 +25,8 @@ use self::call::call;
 use crate::app::App;
 use crate::snapshot::Snapshot;
 
+/// Exchanges a token for one that opens less.
+const TOKEN_SUBSET: &str = "api/v1/token_subset";
 /// Calls at the same time.
 const MOST_CALLS: usize = 64;
 /// flat-manager takes connections at once, or is not there.
@@ -66,6 +70,10 @@ impl Default for PassThrough {
 enum Refusal {
     #[error("There is nothing here.")]
     NotFound,
+    #[error("No token is there: publishers bring the one that flat-manager gave them.")]
+    NoToken,
+    #[error("A token for downloads cannot be exchanged for another one.")]
+    DownloadOnly,
     #[error("Too many calls for flat-manager at the same time. Try again in a moment.")]
     Crowded,
     #[error("flat-manager cannot be reached. Try again later, or tell the operator.")]
@@ -78,6 +86,8 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, kind) = match self {
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found"),
+            Self::NoToken => (StatusCode::UNAUTHORIZED, "invalid-token"),
+            Self::DownloadOnly => (StatusCode::FORBIDDEN, "token-insufficient"),
             Self::Crowded => (StatusCode::SERVICE_UNAVAILABLE, "crowded"),
             Self::Unreachable => (StatusCode::BAD_GATEWAY, "unreachable"),
             Self::Slow => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
@@ -102,12 +112,25 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         "/api/v1/repo/{*call}",
         "/api/v1/delta/{*call}",
         "/api/v1/token_subset",
-        "/status",
-        "/status/{*call}",
     ] {
         router = router.route(path, any(at_root));
     }
     router
+}
+
+/// Whether a token says that it is a publisher's. That it is good is for flat-manager to find out.
+fn is_for_more_than_downloads(authorization: &HeaderValue) -> bool {
+    #[derive(Deserialize)]
+    struct Claims {
+        #[serde(default)]
+        scope: Vec<String>,
+    }
+    let claims = || {
+        let (_, token) = authorization.to_str().ok()?.split_once(' ')?;
+        let payload = UnverifiedToken::parse(token.trim()).ok()?.payload().ok()?;
+        serde_json::from_slice::<Claims>(&payload).ok()
+    };
+    claims().is_some_and(|claims| claims.scope.iter().any(|scope| scope != "download"))
 }
 
 async fn below_repo(
@@ -149,6 +172,11 @@ async fn pass(
         }
     };
     let path = call(request.method(), path).ok_or(Refusal::NotFound)?;
+    let token = request.headers().get(header::AUTHORIZATION).ok_or(Refusal::NoToken)?;
+    // flat-manager would sign it anew without what narrows it.
+    if path == TOKEN_SUBSET && !is_for_more_than_downloads(token) {
+        return Err(Refusal::DownloadOnly);
+    }
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let url = format!("{upstream}/{path}{query}");
     let permit = match Arc::clone(&app.pass_through.calls).try_acquire_owned() {

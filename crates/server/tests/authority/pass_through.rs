@@ -1,5 +1,6 @@
 //! Calls of flat-manager-client on their way through the store.
 
+use flatpass_token::SharedSecret;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, COOKIE, HOST, LOCATION};
 use reqwest::{Body, Client, Method, Response};
 use serde_json::json;
@@ -14,12 +15,26 @@ async fn scene() -> (Shop, FlatManager, Client) {
     let shop = Shop::open().await;
     let theirs = FlatManager::start(SECRET).await;
     let http = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-    let off = http.get(format!("{}/flat-manager/apps/status", shop.url)).send().await.unwrap();
+    let off = http
+        .get(format!("{}/flat-manager/apps/api/v1/build/7", shop.url))
+        .bearer_auth("x")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(off.status(), 404, "off unless set");
-    assert_eq!(http.get(format!("{}/status", shop.url)).send().await.unwrap().status(), 404);
+    assert_eq!(
+        http.get(format!("{}/api/v1/build/7", shop.url)).bearer_auth("x").send().await.unwrap().status(),
+        404
+    );
     shop.store.set_flat_manager_url("apps", Some(&theirs.url)).await.unwrap();
     soon("calls are passed", async || {
-        http.get(format!("{}/flat-manager/apps/status", shop.url)).send().await.unwrap().status() == 200
+        http.get(format!("{}/flat-manager/apps/api/v1/build/7", shop.url))
+            .bearer_auth("x")
+            .send()
+            .await
+            .unwrap()
+            .status()
+            == 200
     })
     .await;
     (shop, theirs, http)
@@ -94,6 +109,9 @@ async fn nothing_else_is_passed_and_nothing_of_the_store_goes_along() {
         (Method::GET, "//evil.example/status"),
         (Method::GET, "/@evil.example/status"),
         (Method::GET, "/metrics"),
+        // It would show the logs of all jobs.
+        (Method::GET, "/status"),
+        (Method::GET, "/status/1"),
     ] {
         let answer = http.request(method, format!("{base}{path}")).bearer_auth("x").send().await.unwrap();
         assert_eq!(answer.status(), 404, "{path}");
@@ -102,6 +120,20 @@ async fn nothing_else_is_passed_and_nothing_of_the_store_goes_along() {
         let url = format!("{}/flat-manager/{other}/api/v1/build", shop.url);
         assert_eq!(http.post(url).bearer_auth("x").send().await.unwrap().status(), 404, "{other}");
     }
+    // A customer's token is not exchanged for a wider one.
+    let secret = SharedSecret::from_base64(SECRET).unwrap();
+    for (scope, expected) in
+        [(json!(["download"]), 403), (json!([]), 403), (json!(["build", "download"]), 200)]
+    {
+        let token =
+            secret.sign(&json!({ "sub": "acc_ada", "exp": 4_000_000_000_i64, "scope": scope })).unwrap();
+        let heard = theirs.heard().len();
+        let answer =
+            http.post(format!("{base}/api/v1/token_subset")).bearer_auth(token).send().await.unwrap();
+        assert_eq!(answer.status(), expected, "{scope}");
+        assert_eq!(theirs.heard().len() - heard, usize::from(expected == 200));
+    }
+    let before = before + 1;
     assert_eq!(theirs.heard().len(), before, "{:?}", theirs.heard());
 
     let browser = shop.signed_up("ada@example.org").await;
@@ -118,8 +150,8 @@ async fn nothing_else_is_passed_and_nothing_of_the_store_goes_along() {
     assert!(!heard.headers.contains_key("x-secret") && !heard.headers.contains_key("x-forwarded-host"));
     assert_eq!(heard.headers[HOST].to_str().unwrap(), theirs.url.trim_start_matches("http://"));
     // What flat-manager answers is no page of the store.
-    let status = http.get(format!("{base}/status")).send().await.unwrap();
-    assert!(status.headers()["content-security-policy"].to_str().unwrap().contains("sandbox"));
+    let answer = http.get(format!("{base}/api/v1/build/7")).bearer_auth("x").send().await.unwrap();
+    assert!(answer.headers()["content-security-policy"].to_str().unwrap().contains("sandbox"));
 
     // It is down: a sentence, and no hanging.
     shop.store.set_flat_manager_url("apps", Some("http://127.0.0.1:9")).await.unwrap();
@@ -130,7 +162,7 @@ async fn nothing_else_is_passed_and_nothing_of_the_store_goes_along() {
     .await;
     shop.store.set_flat_manager_url("apps", None).await.unwrap();
     soon("it is off again", async || {
-        http.get(format!("{base}/status")).send().await.unwrap().status() == 404
+        http.get(format!("{base}/api/v1/build/7")).bearer_auth("x").send().await.unwrap().status() == 404
     })
     .await;
 }

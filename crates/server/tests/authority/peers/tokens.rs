@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::place::{Place, client, get, object};
 use crate::shop::{FREE, LOCALE, MEMBERS, PAID, PRO, Shop, commit, update_summary};
-use flatpass_ostree::ObjectKind;
+use flatpass_ostree::{ObjectKind, RepoPath};
 
 const BOTH: [Verb; 2] = [Verb::Download, Verb::Upgrade];
 const CARRY: [Verb; 3] = [Verb::Download, Verb::Upgrade, Verb::Export];
@@ -217,6 +217,28 @@ async fn no_peer_is_made_of_what_a_network_could_forge_or_of_what_is_not_there()
     is_in_force(&shop, &RepoTokens::Jwt).await;
     init(&url, "apps").await.unwrap();
     assert!(matches!(init(&url, "apps").await, Err(PeerError::Exists(_))));
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_its_store_does_not_want_any_more_serves_nothing_until_it_does() {
+    let shop = Shop::open().await;
+    let mut place = Place::open(&shop, "apps", None).await;
+    let free = shop.head("apps", FREE);
+    assert_eq!(place.commit(&free, None).await.status, 200);
+    shop.store.set_repo_tokens("apps", &RepoTokens::Opaque, shop.now()).await.unwrap();
+    is_in_force(&shop, &RepoTokens::Opaque).await;
+    assert!(matches!(place.peer.refresh().await, Err(PeerError::OnlyOnline { .. })));
+    for _ in 0..2 {
+        assert_eq!(place.commit(&free, None).await.status, 404);
+        assert_eq!(place.get(&RepoPath::Summary, None).await.status, 404);
+        // Nor after a restart.
+        place = place.restart().await;
+    }
+    shop.store.set_repo_tokens("apps", &RepoTokens::Jwt, shop.now()).await.unwrap();
+    is_in_force(&shop, &RepoTokens::Jwt).await;
+    place.peer.refresh().await.unwrap();
+    assert_eq!(place.commit(&free, None).await.status, 200);
     shop.close().await;
 }
 
