@@ -2,12 +2,9 @@
 
 The registry is Debian's docker-registry on the client's core. See `./bench index`."""
 
-import argparse
 import hashlib
 import json
-import os
 import random
-import tempfile
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +13,7 @@ from statistics import median
 
 from listing import words
 from load import QUIET, Sample, wrk
-from measure import ROOT, machine, record, version
+from measure import ROOT, begin, machine, version
 from servers import Server
 from stage.images import MANIFEST
 from stage.registry import Notified, Registry
@@ -161,19 +158,5 @@ def measure(rounds: int, seconds: int, programs: Path, folder: Path) -> list[str
     return [*lines, "", f"Measured on {machine()}; {version('docker-registry', '--version')}; commit {commit}; {rounds} rounds of {seconds} s each."]
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(prog="./bench index", description=__doc__)
-    options.add_argument("--rounds", type=int, default=5, help="pushes, and runs of each kind (default 5)")
-    options.add_argument("--seconds", type=int, default=3, help="seconds of each run (default 3)")
-    options.add_argument("--record", action="store_true", help="write the table into docs/src/reference/benchmarks.md")
-    chosen = options.parse_args()
-    programs = Path(os.environ.get("FLATPASS_PROGRAMS") or ROOT / "target" / "release")
-    with tempfile.TemporaryDirectory(prefix="flatpass-bench-") as folder:
-        lines = measure(chosen.rounds, chosen.seconds, programs, Path(folder))
-    print("\n".join(lines))
-    if chosen.record:
-        record(lines, "index")
-
-
 if __name__ == "__main__":
-    main()
+    begin("./bench index", __doc__, measure, rounds=5, seconds=3, table="index")

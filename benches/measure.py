@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -176,10 +177,11 @@ def record(lines: list[str], mark: str = "table") -> None:
     TABLE.write_text("\n".join([before + begin, "", *lines, "", end + after]))
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(prog="./bench", description=__doc__)
-    options.add_argument("--rounds", type=int, default=7, help="alternating rounds (default 7)")
-    options.add_argument("--seconds", type=int, default=4, help="seconds of each run (default 4)")
+def begin(command: str, about: str, measure: Callable[[int, int, Path, Path], list[str]], rounds: int, seconds: int, table: str | None = None) -> None:
+    """Reads the options, measures in a scratch folder, prints the table, and with `--record` writes it into the manual."""
+    options = argparse.ArgumentParser(prog=command, description=about)
+    options.add_argument("--rounds", type=int, default=rounds, help=f"alternating rounds (default {rounds})")
+    options.add_argument("--seconds", type=int, default=seconds, help=f"seconds of each run (default {seconds})")
     options.add_argument("--record", action="store_true", help="write the table into docs/src/reference/benchmarks.md")
     chosen = options.parse_args()
     if (os.cpu_count() or 1) < 2:
@@ -189,8 +191,8 @@ def main() -> None:
         lines = measure(chosen.rounds, chosen.seconds, programs, Path(folder))
     print("\n".join(lines))
     if chosen.record:
-        record(lines)
+        record(lines, *([table] if table else []))
 
 
 if __name__ == "__main__":
-    main()
+    begin("./bench", __doc__, measure, rounds=7, seconds=4)

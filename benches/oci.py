@@ -1,11 +1,8 @@
 """Measures the registry of image layouts against Debian's docker-registry with the same images and the same token server. See `./bench oci`."""
 
-import argparse
 import base64
 import json
-import os
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
@@ -16,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from load import QUIET, Sample, crowd, wrk
-from measure import ROOT, Case, machine, record, spread, verdict, version
+from measure import ROOT, Case, begin, machine, spread, verdict, version
 from servers import Server
 from shop import EMAIL, PASSWORD, export
 from stage.images import MANIFEST, Layout, Login, repository
@@ -197,19 +194,5 @@ def table(cases: list[Case], memory: list[Memory], rounds: int, seconds: int) ->
     return [*lines, "", f"Measured on {machine()}; {version('docker-registry', '--version')}; commit {commit}; {rounds} rounds of {seconds} s each."]
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(prog="./bench oci", description=__doc__)
-    options.add_argument("--rounds", type=int, default=5, help="alternating rounds (default 5)")
-    options.add_argument("--seconds", type=int, default=4, help="seconds of each run (default 4)")
-    options.add_argument("--record", action="store_true", help="write the table into docs/src/reference/benchmarks.md")
-    chosen = options.parse_args()
-    programs = Path(os.environ.get("FLATPASS_PROGRAMS") or ROOT / "target" / "release")
-    with tempfile.TemporaryDirectory(prefix="flatpass-bench-") as folder:
-        lines = measure(chosen.rounds, chosen.seconds, programs, Path(folder))
-    print("\n".join(lines))
-    if chosen.record:
-        record(lines, "oci")
-
-
 if __name__ == "__main__":
-    main()
+    begin("./bench oci", __doc__, measure, rounds=5, seconds=4, table="oci")

@@ -1,14 +1,11 @@
 """Measures `flatpass peer` against nginx on files of 300 KB, and its memory beside a cache of 50 GB. See `./bench peer`."""
 
-import argparse
-import os
 import sys
-import tempfile
 from pathlib import Path
 from statistics import median
 
 from load import QUIET
-from measure import ROOT, Case, machine, record, run, spread, verdict, version
+from measure import ROOT, Case, begin, machine, run, spread, verdict, version
 from servers import Server, nginx
 from shop import Bench
 from stage.peer import Peer
@@ -78,21 +75,5 @@ def measure(rounds: int, seconds: int, programs: Path, folder: Path) -> list[str
     return [*lines, "", f"Measured on {machine()}; {version('nginx', '-v').removeprefix('nginx version: ')}; commit {commit}; {rounds} rounds of {seconds} s each."]
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(prog="./bench peer", description=__doc__)
-    options.add_argument("--rounds", type=int, default=7, help="alternating rounds (default 7)")
-    options.add_argument("--seconds", type=int, default=4, help="seconds of each run (default 4)")
-    options.add_argument("--record", action="store_true", help="write the table into docs/src/reference/benchmarks.md")
-    chosen = options.parse_args()
-    if (os.cpu_count() or 1) < 2:
-        sys.exit("The server and the load generator need a core each; this machine has one.")
-    programs = Path(os.environ.get("FLATPASS_PROGRAMS") or ROOT / "target" / "release")
-    with tempfile.TemporaryDirectory(prefix="flatpass-bench-") as folder:
-        lines = measure(chosen.rounds, chosen.seconds, programs, Path(folder))
-    print("\n".join(lines))
-    if chosen.record:
-        record(lines, "peer")
-
-
 if __name__ == "__main__":
-    main()
+    begin("./bench peer", __doc__, measure, rounds=7, seconds=4, table="peer")
